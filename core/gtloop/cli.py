@@ -1,0 +1,273 @@
+"""The command line: ``build_app(registry)``; no logic lives here.
+
+Exit codes of ``run``: 0 finished, 3 waiting for people or for a yes, 4 stopped by the budget, 1 error,
+2 usage. Errors are one line; ``--debug`` shows the traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gtloop.errors import GtloopError, UsageError
+
+if TYPE_CHECKING:
+    from gtloop.registry import Registry
+
+EXIT = {"finished": 0, "waiting": 3, "confirm": 3, "budget": 4}
+CONFIG = "gtloop.toml"
+
+
+@dataclass
+class Cli:
+    """What every command finds in ``ctx.obj``."""
+
+    registry: Registry
+    debug: bool = False
+
+    def json(self, value: Any) -> None:
+        """Print a value as JSON."""
+        typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+RunArgument = Annotated[Path | None, typer.Argument(help="Run folder; default: the one of ./gtloop.toml.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
+
+
+def build_app(registry: Registry) -> typer.Typer:
+    """The program with the commands of core and of every plugin."""
+    app = typer.Typer(
+        name="gtloop",
+        help="Turn unlabelled images into labelled data with as little human work as an honest promise allows.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+
+    @app.callback()
+    def main_callback(
+        ctx: typer.Context,
+        debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+        block: Annotated[list[str] | None, typer.Option(help="Plugin not to load; may be repeated.")] = None,
+    ) -> None:
+        ctx.obj = Cli(registry, debug)
+
+    _add_run(app)
+    _add_reading(app)
+    registry.commands(app)
+    return app
+
+
+def _add_run(app: typer.Typer) -> None:
+    @app.command()
+    def init(
+        ctx: typer.Context,
+        images: Annotated[str, typer.Argument(help="Folder, glob or manifest of images.")],
+        task: Annotated[str, typer.Option(help="Task type.")] = "bbox",
+        classes: Annotated[str | None, typer.Option(help="Categories, comma separated.")] = None,
+        force: Annotated[bool, typer.Option("--force", help="Replace a gtloop.toml that is there.")] = False,
+    ) -> None:
+        """Write a commented gtloop.toml for a source of images."""
+        from gtloop.starter import write_config
+
+        typer.echo(write_config(Path(CONFIG), images, task, _split(classes), ctx.obj.registry, force=force))
+
+    @app.command()
+    def run(
+        ctx: typer.Context,
+        images: Annotated[str | None, typer.Argument(help="Folder, glob or manifest of images.")] = None,
+        config: Annotated[Path | None, typer.Option(help="Settings file; default: ./gtloop.toml if there.")] = None,
+        task: Annotated[str | None, typer.Option(help="Task type: bbox, classification, ...")] = None,
+        annotator: Annotated[str | None, typer.Option(help="Where human labels come from.")] = None,
+        detector: Annotated[str | None, typer.Option(help="What learns and predicts.")] = None,
+        sampler: Annotated[str | None, typer.Option(help="What people label next.")] = None,
+        score: Annotated[str | None, typer.Option(help="Image confidence.")] = None,
+        executor: Annotated[str | None, typer.Option(help="Where fits and predictions run.")] = None,
+        classes: Annotated[str | None, typer.Option(help="Categories, comma separated.")] = None,
+        truth: Annotated[Path | None, typer.Option(help="Known labels, for synthetic annotators.")] = None,
+        target: Annotated[float | None, typer.Option(help="Mean quality promised of machine labels.")] = None,
+        promise: Annotated[str | None, typer.Option(help="Kind of promise: selective or dataset.")] = None,
+        delta: Annotated[float | None, typer.Option(help="Probability that the promise may be broken.")] = None,
+        workers: Annotated[int | None, typer.Option(help="People who answer each item.")] = None,
+        batch: Annotated[int | None, typer.Option(help="Items given to people in each later iteration.")] = None,
+        budget: Annotated[float | None, typer.Option(help="Hard cap in USD.")] = None,
+        folder: Annotated[Path | None, typer.Option("--run", help="Run folder; resumed if it is there.")] = None,
+        preset: Annotated[str | None, typer.Option(help="Named defaults: default or ground-truth.")] = None,
+        seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
+        yes: Annotated[bool, typer.Option("--yes", help="Spend money after the probe without asking.")] = False,
+        override: Annotated[
+            list[str] | None, typer.Option("-o", metavar="KIND.PLUGIN.KEY=VALUE", help="Any option; may be repeated.")
+        ] = None,
+        as_json: JsonFlag = False,
+    ) -> None:
+        """Label the images: start the loop, or go on where it stopped."""
+        from gtloop import config as settings_module
+        from gtloop.progress import choose
+        from gtloop.run import default_folder, run_or_resume
+
+        flags = {
+            "run.source": _absolute(images),
+            "run.task": task,
+            "run.annotator": annotator,
+            "run.detector": detector,
+            "run.sampler": sampler,
+            "run.score": score,
+            "run.executor": executor,
+            "run.classes": _split(classes),
+            "run.truth": _absolute(str(truth)) if truth else None,
+            "run.workers": workers,
+            "run.budget_usd": budget,
+            "run.preset": preset,
+            "run.seed": seed,
+            "promise.target": target,
+            "promise.kind": promise,
+            "promise.delta": delta,
+            "sizes.batch": batch,
+        }
+        given = {k: v for k, v in flags.items() if v is not None}
+        settings = settings_module.load(_config_path(config), given, tuple(override or ()))
+        if settings.run.source is None:
+            raise UsageError("no images named: gtloop run IMAGES, or write a gtloop.toml with: gtloop init IMAGES")
+        root = folder or default_folder(settings.run.source, settings.run.task)
+        if not as_json:
+            _narrate()
+        with choose(sys.stderr, silent=as_json) as progress:
+            outcome, found = run_or_resume(root, settings, ctx.obj.registry, yes=yes, progress=progress)
+        if as_json:
+            ctx.obj.json({"outcome": outcome, **found})
+        else:
+            typer.echo(found["summary"])
+            typer.echo(_next(outcome, root))
+        raise typer.Exit(EXIT[outcome])
+
+
+def _narrate() -> None:
+    """Show what observers log."""
+    import logging
+
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.logging import RichHandler
+
+        handler: logging.Handler = RichHandler(
+            console=Console(stderr=True), show_level=False, show_path=False, markup=False, log_time_format="%X"
+        )
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+    logger = logging.getLogger("gtloop")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def _next(outcome: str, root: Path) -> str:
+    return {
+        "finished": f"Finished. Look: gtloop report {root}   Take the labels: gtloop export {root} --format coco",
+        "waiting": f"Waiting for people. Go on with the same command; look with: gtloop status {root}",
+        "confirm": f"The probe is answered. Look at it with gtloop report {root}, then run again with --yes to go on.",
+        "budget": "Stopped by the budget. Raise --budget to go on with the same command.",
+    }[outcome]
+
+
+def _add_reading(app: typer.Typer) -> None:
+    @app.command()
+    def status(ctx: typer.Context, run: RunArgument = None, as_json: JsonFlag = False) -> None:
+        """Say how a run stands."""
+        import gtloop
+
+        opened = gtloop.open(find_run(run))
+        found = opened.status(ctx.obj.registry)
+        if as_json:
+            ctx.obj.json(found)
+        else:
+            from gtloop.tables import print_status
+
+            print_status(found)
+
+    @app.command()
+    def export(
+        ctx: typer.Context,
+        run: RunArgument = None,
+        fmt: Annotated[
+            str, typer.Option("--format", help="coco, jsonl or any installed format that writes.")
+        ] = "jsonl",
+        out: Annotated[Path | None, typer.Option(help="Where to; default: export/ in the run folder.")] = None,
+        frame: Annotated[str, typer.Option(help="display (EXIF applied) or stored pixels.")] = "display",
+        as_json: JsonFlag = False,
+    ) -> None:
+        """Write the labels: one row an item, none dropped silently."""
+        import gtloop
+        from gtloop.exporting import export_run
+
+        path, count, notes = export_run(gtloop.open(find_run(run)), ctx.obj.registry, fmt, out, frame)
+        if as_json:
+            ctx.obj.json({"path": str(path), "rows": count, "notes": notes})
+            return
+        typer.echo(f"{count} rows written to {path}")
+        for note in notes:
+            typer.echo(f"note: {note}")
+
+
+def find_run(run: Path | None) -> Path:
+    """The run folder that a command means: the one named, or that of ./gtloop.toml.
+
+    Raises:
+        UsageError: Neither is there.
+    """
+    if run is not None:
+        return run
+    path = _config_path(None)
+    if path is None:
+        raise UsageError("name a run folder, or work where a gtloop.toml is")
+    from gtloop import config
+    from gtloop.run import default_folder
+
+    settings = config.load(path, {})
+    if settings.run.source is None:
+        raise UsageError(f"{path} names no run.source; name a run folder")
+    return default_folder(settings.run.source, settings.run.task)
+
+
+def _config_path(config: Path | None) -> Path | None:
+    if config is not None:
+        return config
+    return Path(CONFIG) if Path(CONFIG).is_file() else None
+
+
+def _absolute(path: str | None) -> str | None:
+    if path is None or "://" in path:
+        return path
+    return str(Path(path).resolve())
+
+
+def _split(classes: str | None) -> tuple[str, ...] | None:
+    if classes is None:
+        return None
+    names = tuple(c.strip() for c in classes.split(",") if c.strip())
+    if len(set(names)) != len(names):
+        raise UsageError(f"--classes names a category twice: {classes}")
+    return names
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of the ``gtloop`` program."""
+    from gtloop.registry import Registry
+
+    args = sys.argv[1:] if argv is None else argv
+    blocked = [args[i + 1] for i, a in enumerate(args[:-1]) if a == "--block"]
+    debug = "--debug" in args
+    try:
+        build_app(Registry.load(block=blocked))(args, standalone_mode=True)
+    except GtloopError as e:
+        if debug:
+            raise
+        print(f"error: {e}", file=sys.stderr)
+        raise SystemExit(e.exit_code) from None
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on where it was", file=sys.stderr)
+        raise SystemExit(130) from None

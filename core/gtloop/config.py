@@ -1,0 +1,233 @@
+"""Settings of a run: preset < gtloop.toml < flags < ``-o``, each checked with the path in the message."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gtloop.errors import ConfigError
+from gtloop.money import Prices
+
+PRESETS = ("default", "ground-truth")
+PLUGIN_TABLES = ("tasks", "annotators", "detectors", "samplers", "scores", "formats", "executors")
+FROZEN = ("run.source", "run.task", "run.classes", "run.seed", "run.preset", "run.cut", "promise", "loop", "sizes")
+"""What can't change during a run; everything else can, as an event."""
+
+
+class Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunTable(Table):
+    """``[run]``: what is labelled, by whom, with what."""
+
+    source: str | None = Field(None, description="folder, glob, manifest or file of images")
+    task: str = Field("bbox", description="task type")
+    classes: tuple[str, ...] = Field((), description="categories, in order")
+    annotator: str = Field("synthetic", description="where human labels come from")
+    detector: str = Field("torchvision", description="what learns and predicts")
+    sampler: str = Field("random", description="what people label next")
+    score: str = Field("mean", description="image confidence")
+    executor: str = Field("local", description="where fits and predictions run")
+    truth: str | None = Field(None, description="known labels, for synthetic annotators")
+    instructions: str = Field("", description="what annotators read; a default of the task's where empty")
+    workers: int = Field(3, ge=1, le=100, description="people who answer each item")
+    budget_usd: float | None = Field(None, ge=0, description="hard cap on everything paid")
+    seed: int = Field(0, ge=0, description="of all randomness")
+    preset: Literal["default", "ground-truth"] = Field("default", description="named set of defaults")
+    cut: float = Field(0.5, gt=0, lt=1, description="least confidence of a predicted object")
+    probe_failures: float = Field(0.1, ge=0, le=1, description="share of unreadable probe images that stops a run")
+
+
+class PromiseTable(Table):
+    """``[promise]``: what is promised about machine labels (docs/promise.md)."""
+
+    kind: Literal["selective", "dataset"] = "selective"
+    target: float | None = Field(None, ge=0, le=1, description="mean quality of machine labels; the task's default")
+    max_loss: float | None = Field(None, ge=0, le=1, description="mean loss over all items, for kind dataset")
+    delta: float = Field(0.1, gt=0, lt=1, description="probability that the promise may be broken")
+    rule: Literal["exact", "ttest", "empirical"] = "exact"
+    looks: int = Field(1, ge=1, description="how often it may be tested")
+    cross_fit: int = Field(3, ge=0, le=10, description="folds through which random training labels validate; 0: off")
+
+
+class LoopTable(Table):
+    """``[loop]``: when to certify, and whether picking is symmetric (docs/loop.md)."""
+
+    certify: Literal["late", "every-round"] = "late"
+    symmetric: bool = Field(True, description="rank pool and validation alike, refill validation at random")
+
+
+class SizesTable(Table):
+    """``[sizes]``: numbers of items; what is not given follows the data set's size."""
+
+    probe: int = Field(10, ge=1)
+    validation: int | None = Field(None, ge=1, description="blind random items, the probe included")
+    validation_share: tuple[tuple[int, float], ...] | None = Field(
+        None, description="pairs (under this many items, share of them); 0 items: any size"
+    )
+    train: int | None = Field(None, ge=0, description="random training items")
+    batch: int | None = Field(None, ge=1, description="items given to people in each later iteration")
+    look_at: int | None = Field(None, ge=1, description="human labels before the first look")
+
+
+class Settings(Table):
+    """All settings of a run."""
+
+    run: RunTable = RunTable()
+    promise: PromiseTable = PromiseTable()
+    loop: LoopTable = LoopTable()
+    sizes: SizesTable = SizesTable()
+    prices: Prices = Prices()
+    tasks: dict[str, dict[str, Any]] = {}
+    annotators: dict[str, dict[str, Any]] = {}
+    detectors: dict[str, dict[str, Any]] = {}
+    samplers: dict[str, dict[str, Any]] = {}
+    scores: dict[str, dict[str, Any]] = {}
+    formats: dict[str, dict[str, Any]] = {}
+    executors: dict[str, dict[str, Any]] = {}
+
+    def options(self, kind: str, name: str) -> dict[str, Any]:
+        """The option table of a plugin."""
+        table: dict[str, dict[str, Any]] = getattr(self, kind + "s")
+        return table.get(name.partition("@")[0], {})
+
+
+def load(config: Path | None, flags: Mapping[str, Any], overrides: tuple[str, ...] = ()) -> Settings:
+    """Resolve settings.
+
+    Args:
+        config: A ``gtloop.toml``, or None.
+        flags: Dotted key (``run.task``) to value, from the command line.
+        overrides: ``-o`` strings, ``kind.plugin.key=value`` or ``table.key=value``.
+
+    Raises:
+        ConfigError: With the path of what is wrong, and the nearest name.
+    """
+    given: dict[str, Any] = {}
+    if config is not None:
+        _merge(given, _read(config))
+    for key, value in flags.items():
+        _put(given, key, value)
+    for text in overrides:
+        _put(given, *_override(text))
+    where = str(config) if config is not None else "options"
+    run = given.get("run", {})
+    tables = preset(run.get("preset", "default"), run.get("task", RunTable().task))
+    _merge(tables, given)
+    try:
+        return Settings.model_validate(tables)
+    except ValidationError as e:
+        raise ConfigError("; ".join(_explain(where, err) for err in e.errors(include_url=False))) from None
+
+
+def preset(name: str, task: str) -> dict[str, Any]:
+    """The tables of a preset, with what it says ``for`` the task."""
+    if name not in PRESETS:
+        raise ConfigError(f"no preset named {name!r}; there are: {', '.join(PRESETS)}")
+    text = resources.files("gtloop").joinpath("presets", f"{name}.toml").read_text("utf-8")
+    tables = tomllib.loads(text)
+    _merge(tables, tables.pop("for", {}).get(task.partition("@")[0], {}))
+    return tables
+
+
+def changes(old: Settings, new: Settings) -> dict[str, Any]:
+    """Dotted keys whose values differ, with the new values.
+
+    Raises:
+        ConfigError: A frozen one differs.
+    """
+    a, b = old.model_dump(mode="json"), new.model_dump(mode="json")
+    found: dict[str, Any] = {}
+    for table, values in b.items():
+        for key, value in values.items():
+            if a[table].get(key) != value:
+                found[f"{table}.{key}"] = value
+        for key in a[table].keys() - values.keys():
+            found[f"{table}.{key}"] = {}
+    for key in found:
+        if key != "sizes.batch" and any(key == f or key.startswith(f + ".") for f in FROZEN):
+            was = a[key.partition(".")[0]].get(key.partition(".")[2])
+            raise ConfigError(
+                f"{key} is frozen for this run: it was {was!r}, now {found[key]!r}; "
+                "put it back, or start another run with --run"
+            )
+    return found
+
+
+def to_toml(settings: Settings) -> str:
+    """The settings as TOML, for ``run.toml``."""
+    lines: list[str] = []
+    for table, values in settings.model_dump(mode="json", exclude_none=True).items():
+        nested = {k: v for k, v in values.items() if isinstance(v, dict)}
+        plain = {k: v for k, v in values.items() if k not in nested}
+        if plain:
+            lines += [f"[{table}]", *(f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in plain.items()), ""]
+        for name, options in nested.items():
+            if options:
+                lines += [f"[{table}.{name}]"]
+                lines += [f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in options.items() if v is not None]
+                lines += [""]
+    return "\n".join(lines)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        tables = tomllib.loads(path.read_text("utf-8"))
+    except OSError as e:
+        raise ConfigError(f"{path}: {e.strerror}; write one with: gtloop init IMAGES") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{path}: not valid TOML: {e}") from None
+    run = tables.get("run", {})
+    if isinstance(run, dict):
+        for key in ("source", "truth"):  # paths in a file are relative to it
+            value = run.get(key)
+            if isinstance(value, str) and "://" not in value:
+                run[key] = str(path.parent.joinpath(value).resolve())
+    return tables
+
+
+def _override(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    parts = key.strip().split(".")
+    if not equals or len(parts) < 2:
+        raise ConfigError(f"-o {text}: write it as kind.plugin.key=value, for example annotators.synthetic.noise=0.1")
+    if parts[0] + "s" in PLUGIN_TABLES and len(parts) == 3:
+        parts[0] += "s"
+    return ".".join(parts), value.strip()
+
+
+def _put(tables: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    for part in path:
+        tables = tables.setdefault(part, {})
+    tables[last] = value
+
+
+def _merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
+    for key, value in other.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _explain(where: str, error: Any) -> str:
+    path = ".".join(str(p) for p in error["loc"])
+    got = f"(got {error['input']!r})"
+    if error["type"] != "extra_forbidden":
+        return f"{where}: {path}: {error['msg'][:1].lower()}{error['msg'][1:]} {got}"
+    *parents, name = error["loc"]
+    model: Any = Settings
+    for part in parents:
+        model = model.model_fields[part].annotation
+    close = difflib.get_close_matches(str(name), list(model.model_fields), n=1, cutoff=0.5)
+    hint = f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(model.model_fields)}"
+    return f"{where}: {path}: unknown key {got}{hint}"

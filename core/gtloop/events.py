@@ -1,0 +1,210 @@
+"""What can happen in a run. The ledger holds these, in order, and the state is their fold.
+
+Events are small: what concerns many rows is a Parquet file, written and synced before its event,
+which carries the file's path, row count and hash. ``type`` and ``version`` are stable.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, TypeAdapter
+
+from gtloop.records import Certificate, Record
+
+Phase = Literal["probe", "validation", "train", "active", "rest"]
+"""Why a batch was picked: the three random starts, the sampler's choice, or all that is left."""
+
+
+class FileRef(Record):
+    """A Parquet file of the run folder."""
+
+    path: str = Field(description="relative to the run folder")
+    rows: int
+    sha256: str
+
+
+class Event(Record):
+    """Base of all events; ``iteration`` counts the batches that people were given."""
+
+    version: Literal[1] = 1
+    iteration: int = 0
+    once: ClassVar[tuple[str, ...]] = ()
+    """Fields that make the event unique; the ledger refuses a second one."""
+
+    def key(self) -> str | None:
+        """Unique key in the ledger; None where repeats are fine."""
+        if not self.once:
+            return None
+        return ":".join([str(getattr(self, "type", "")), *(str(getattr(self, f)) for f in self.once)])
+
+
+class RunStarted(Event):
+    """The frozen facts of a run: settings, sizes, the items and what they were listed from."""
+
+    type: Literal["run-started"] = "run-started"
+    once = ("type",)
+    gtloop: str
+    settings: dict[str, Any]
+    plan: dict[str, Any]
+    items: FileRef
+    aliases: int = 0
+
+
+class SettingsChanged(Event):
+    """Settings that may change during a run did: new values by dotted key."""
+
+    type: Literal["settings-changed"] = "settings-changed"
+    changes: dict[str, Any]
+    letter: int = Field(0, description="inbox row that asked for it; 0: the command line or the file")
+
+
+class ItemsQuarantined(Event):
+    """Images that can't be read: rows with a reason; they leave the pool."""
+
+    type: Literal["items-quarantined"] = "items-quarantined"
+    file: FileRef
+
+
+class BatchCommitted(Event):
+    """Requests that will be made, with their worst-case price reserved.
+
+    ``moved`` names validation rows that the sampler reached: they go to training, symmetric with the
+    pool rows that it reached.
+    """
+
+    type: Literal["batch-committed"] = "batch-committed"
+    once = ("batch",)
+    batch: int
+    phase: Phase
+    requests: FileRef
+    reserved: int = Field(description="micro-dollars")
+    moved: FileRef | None = None
+    reason: str = ""
+
+
+class BatchSubmitted(Event):
+    """The annotator has the requests of a batch."""
+
+    type: Literal["batch-submitted"] = "batch-submitted"
+    once = ("batch",)
+    batch: int
+
+
+class AnswersCollected(Event):
+    """Answers and closures, as the annotator returned them up to ``cursor``."""
+
+    type: Literal["answers-collected"] = "answers-collected"
+    once = ("number",)
+    number: int
+    answers: FileRef | None
+    closed: FileRef | None
+    cursor: str
+
+
+class LabelsConsolidated(Event):
+    """Human labels of closed requests, and what is known of the workers after them."""
+
+    type: Literal["labels-consolidated"] = "labels-consolidated"
+    once = ("number",)
+    number: int
+    labels: FileRef
+    skills: FileRef | None = None
+
+
+class ModelFitted(Event):
+    """A model; ``fold`` None for the one that labels, else the fold that it never saw."""
+
+    type: Literal["model-fitted"] = "model-fitted"
+    once = ("model",)
+    model: str
+    fold: int | None = None
+    batch: int = Field(description="batches that had been consolidated when it was fitted")
+    examples: int
+    seconds: float
+    metrics: dict[str, float] = {}
+    path: str | None = None
+    fault: str = Field("", description="why there is no model")
+
+
+class ItemsPredicted(Event):
+    """Predictions of a model, in shards below ``path``."""
+
+    type: Literal["items-predicted"] = "items-predicted"
+    once = ("model",)
+    model: str
+    path: str
+    rows: int
+    parts: int
+    sha256: str
+    seconds: float
+
+
+class Looked(Event):
+    """A look: what was tested at which price in delta, and the machine labels that it made final."""
+
+    type: Literal["looked"] = "looked"
+    once = ("look",)
+    look: int
+    model: str | None
+    delta: float = Field(description="error probability spent")
+    certificates: tuple[Certificate, ...]
+    labels: FileRef | None
+    retired: FileRef | None = Field(None, description="validation rows of the accepted region, now training")
+    why: str
+    seconds: float = 0.0
+
+
+class BudgetReached(Event):
+    """Nothing more can be paid: the run may still look once, then stops."""
+
+    type: Literal["budget-reached"] = "budget-reached"
+    needed: int
+    left: int
+
+
+class RunPaused(Event):
+    """The run stopped before it was done: ``budget``, or a ``confirm`` that a person owes it."""
+
+    type: Literal["run-paused"] = "run-paused"
+    reason: Literal["budget", "confirm"]
+    why: str
+
+
+class Confirmed(Event):
+    """A person said yes to spending after the probe."""
+
+    type: Literal["confirmed"] = "confirmed"
+
+
+class RunFinished(Event):
+    """Every item has a label or a reason why not."""
+
+    type: Literal["run-finished"] = "run-finished"
+    once = ("type",)
+
+
+AnyEvent = Annotated[
+    RunStarted
+    | SettingsChanged
+    | ItemsQuarantined
+    | BatchCommitted
+    | BatchSubmitted
+    | AnswersCollected
+    | LabelsConsolidated
+    | ModelFitted
+    | ItemsPredicted
+    | Looked
+    | BudgetReached
+    | RunPaused
+    | Confirmed
+    | RunFinished,
+    Field(discriminator="type"),
+]
+
+_ADAPTER: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
+
+
+def parse_event(body: str | bytes) -> AnyEvent:
+    """Read an event from its JSON."""
+    return _ADAPTER.validate_json(body)

@@ -1,0 +1,493 @@
+"""What a plugin subclasses. Each kind has few abstract methods; everything else has a default.
+
+Who knows what: a ``Task`` knows labels, an ``Annotator`` delivers forms and returns answers, a
+``Detector`` fits and predicts, a ``Sampler`` ranks, a ``Score`` turns features into a confidence, a
+``Format`` reads and writes files, an ``Executor`` owns where and how fits and predictions run.
+Plugin modules import their heavy library inside functions, so that listing them stays cheap.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from gtloop.records import Answer, Closed, Item, Label, Outcome, Payload, Raw, Record, Request, Settlement
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+API = 1
+"""Version of the plugin interface in this module; a plugin states the one that it was written for."""
+
+Rows = NDArray[np.int32]
+Frame = Literal["display", "stored"]
+PrimitiveKind = Literal["choice", "box", "point", "polyline", "polygon", "mask", "text", "html"]
+
+
+class Options(BaseModel):
+    """Base of every plugin's options: frozen, unknown keys refused, every field described."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Primitive(Record):
+    """One thing that a form asks for."""
+
+    kind: PrimitiveKind
+    name: str
+    categories: tuple[str, ...] = ()
+    multiple: bool = False
+    html: str | None = None
+
+
+class Form(Record):
+    """What an annotator shows: an image, instructions, and primitives to fill in."""
+
+    task: str
+    instructions: str
+    primitives: tuple[Primitive, ...]
+    empty_allowed: bool = True
+
+
+class Progress(Protocol):
+    """Where long work reports: ``total`` may be unknown (None)."""
+
+    def __call__(self, step: str, done: int, total: int | None, note: str = "") -> None: ...
+
+
+def quiet(step: str, done: int, total: int | None, note: str = "") -> None:
+    """The progress of nobody watching."""
+
+
+LabelReader = Callable[[Path], Iterator[tuple[str, Payload]]]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What core hands to every plugin it builds.
+
+    Attributes:
+        categories: The run's categories, in order; index = position.
+        workdir: A folder of the plugin's own inside the run.
+        seed: The run's seed; randomness is keyed by it, never a stream.
+        form: The form of the run's task (None while the task itself is built).
+        task: The task plugin, for detectors and annotators that need its arithmetic.
+        read_labels: Reads any label file that an installed format reads, yielding (name, payload).
+        truth: Item to true payload; only for annotators whose ``needs`` holds ``"truth"``.
+    """
+
+    categories: tuple[str, ...] = ()
+    workdir: Path = Path(".")
+    seed: int = 0
+    form: Form | None = None
+    task: Task | None = None
+    read_labels: LabelReader | None = None
+    truth: Callable[[Item], Payload | None] | None = None
+    price_per_answer: int = 0
+    """Micro-dollars that the run pays for one answer."""
+
+
+class Plugin(ABC):
+    """Base of all kinds.
+
+    Class attributes:
+        kind: Which hook yields it; set by the kind's base class.
+        name: Slug by which it is chosen.
+        summary: One line for listings, at most 72 characters.
+        Options: Its options; ``-o kind.name.key=value`` and the TOML table ``[kinds.name]``.
+        requires: Import names that it needs, checked without importing.
+        extra: What to ``pip install`` for them.
+        licence: SPDX identifier of the plugin with what it loads.
+        api: Version of this module that it was written for.
+        needs: Columns or capabilities it asks core for.
+        gives: Columns or capabilities it offers.
+    """
+
+    kind: ClassVar[str]
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    Options: ClassVar[type[Options]] = Options
+    requires: ClassVar[tuple[str, ...]] = ()
+    extra: ClassVar[str | None] = None
+    licence: ClassVar[str] = "Apache-2.0"
+    api: ClassVar[int] = API
+    needs: ClassVar[frozenset[str]] = frozenset()
+    gives: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, options: Any, context: Context) -> None:
+        self.options = options
+        self.context = context
+
+
+# ---------------------------------------------------------------------------------------------- task
+
+
+class Simulated(NamedTuple):
+    """What a synthetic worker answers."""
+
+    outcome: Outcome
+    payload: Payload | None
+    seconds: float
+
+
+class Consolidated(NamedTuple):
+    """Many answers made one: ``payload`` None where the answers support no label."""
+
+    payload: Payload | None
+    confidence: float
+    agreement: float
+
+
+class Task(Plugin):
+    """Everything about a label: its form, its arithmetic, its synthetic people.
+
+    Payloads and raw predictions are JSON objects (``gtloop.labels`` has the built-in shapes).
+    """
+
+    kind = "task"
+    metric: ClassVar[str]
+    """Name of the quality in [0, 1] that the promise is about, for example ``mean IoU``."""
+    default_target: ClassVar[float]
+    binary: ClassVar[bool] = False
+    """True where the quality of an item is 0 or 1."""
+    feature_names: ClassVar[tuple[str, ...]]
+    """Names of what ``features`` returns; ``n_objects`` is always among them."""
+    consolidation: ClassVar[str]
+    """Version of ``consolidate``, for example ``bbox-median-1``."""
+
+    @abstractmethod
+    def form(self) -> Form:
+        """The form that shows one image of this task to a person."""
+
+    @abstractmethod
+    def parse(self, payload: Payload, item: Item) -> Payload:
+        """Check an answer or truth and return it canonical.
+
+        Raises:
+            BadAnswer: It does not fit: an undeclared category, a box outside the image, ...
+        """
+
+    @abstractmethod
+    def consolidate(self, answers: Sequence[Answer], skills: Mapping[str, Any]) -> Consolidated:
+        """Make one label of one item's answers; pure, and independent of their order.
+
+        ``answers`` holds outcomes ``label``, ``empty`` and ``cannot_tell``; declined ones never come.
+        """
+
+    def skills(self, answers: Sequence[Sequence[Answer]], previous: Mapping[str, Any]) -> dict[str, Any]:
+        """Sufficient statistics of the workers (JSON), from the answers of newly closed items."""
+        return dict(previous)
+
+    @abstractmethod
+    def worker(self, rng: np.random.Generator) -> dict[str, Any]:
+        """Draw a synthetic worker's persona (JSON); ``statistics.md`` section 5.4."""
+
+    @abstractmethod
+    def simulate(self, truth: Payload, worker: Mapping[str, Any], item: Item, rng: np.random.Generator) -> Simulated:
+        """What that worker would answer about an image whose true label is ``truth``."""
+
+    @abstractmethod
+    def error(self, a: Payload, b: Payload) -> float:
+        """How far two labels are apart, in [0, 1]; 0 for equal, symmetric. Quality is 1 - error."""
+
+    @abstractmethod
+    def features(self, raw: Raw, cut: float) -> NDArray[np.float32]:
+        """(len(feature_names),) numbers about a raw prediction, for scores and samplers."""
+
+    @abstractmethod
+    def label(self, raw: Raw, cut: float) -> Payload:
+        """The label that a raw prediction makes; ``cut`` is the least confidence of an object."""
+
+    @abstractmethod
+    def raw(self, payload: Payload) -> Raw:
+        """The raw prediction that a label (with confidences, where it has some) stands for."""
+
+    def slice(self, raw: Raw, cut: float) -> str:
+        """Name of the stratum with its own threshold, from the prediction only."""
+        return "all"
+
+    def count(self, payload: Payload) -> int:
+        """Number of objects in a label."""
+        return 1
+
+    def empty(self) -> Payload | None:
+        """The label of an image that holds nothing; None where there is no such thing."""
+        return None
+
+    def reframe(self, payload: Payload, item: Item, to: Frame) -> Payload:
+        """Move a payload between the displayed and the stored (pre-EXIF) frame of its image."""
+        return payload
+
+    def evaluate(self, pairs: Iterable[tuple[Payload, Payload]]) -> dict[str, float]:
+        """Figures of merit of (label, truth) pairs; always holds ``mean`` of the promise's metric."""
+        q = [1.0 - self.error(a, b) for a, b in pairs]
+        return {"mean": float(np.mean(q)) if q else float("nan"), "count": float(len(q))}
+
+
+# ----------------------------------------------------------------------------------------- annotator
+
+
+class Collected(NamedTuple):
+    """What ``collect`` brings; ``cursor`` is opaque and says where the next call goes on."""
+
+    answers: list[Answer]
+    closed: list[Closed]
+    cursor: str
+
+
+class Annotator(Plugin):
+    """Delivers forms to people and returns their answers. It never sees why an item is asked.
+
+    State lives in ``context.workdir`` or with the service, never in the object: a new process with a
+    new object goes on where the last one was.
+    """
+
+    kind = "annotator"
+    spends_money: ClassVar[bool] = False
+    forms: ClassVar[frozenset[str]] = frozenset({"*"})
+    """Primitive kinds that it can show; ``{"*"}`` for all."""
+    patient: ClassVar[bool] = False
+    """True where answers come from outside this process, so that a run may have to wait for them."""
+
+    @abstractmethod
+    def submit(self, requests: Sequence[Request]) -> None:
+        """Make it so: idempotent by request id. A higher ``answers`` extends the task; equal is a no-op."""
+
+    @abstractmethod
+    def collect(self, cursor: str, limit_s: float) -> Collected:
+        """Answers and closures since ``cursor`` (``""`` at first), after at most ``limit_s`` seconds.
+
+        May repeat what it has returned before; never loses anything.
+        """
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Pay, reject or reward answers."""
+
+    def cancel(self, request_ids: Sequence[str]) -> None:
+        """Withdraw requests; each is closed by a later ``collect``."""
+
+    def where(self) -> str:
+        """Where people find the work, one line, for the message of a waiting run."""
+        return ""
+
+
+# ------------------------------------------------------------------------------------------ detector
+
+
+@dataclass(frozen=True)
+class Example:
+    """A training image: its item, its human label, and how to open it."""
+
+    item: Item
+    payload: Payload
+
+    def open(self) -> Image.Image:
+        """The decoded image, RGB, in the display frame."""
+        from gtloop.images import open_image
+
+        return open_image(self.item.uri)
+
+
+class Detector(Plugin):
+    """Fits a model on labelled images and predicts. Also classifiers and segmenters.
+
+    The executor owns decoding, batching, shards and resume. Nothing here ever sees validation labels.
+    """
+
+    kind = "detector"
+    tasks: ClassVar[frozenset[str]]
+    """Names of the tasks that it does."""
+    trainable: ClassVar[bool] = True
+    """False: nothing to fit, predictions do not depend on labels."""
+    opens_images: ClassVar[bool] = True
+    """False: ``prepare`` is called with image None."""
+    batch_size: ClassVar[int] = 16
+
+    def fit(
+        self,
+        examples: Sequence[Example],
+        workdir: Path,
+        *,
+        seed: int,
+        init: Path | None = None,
+        effort: float = 1.0,
+        progress: Progress = quiet,
+    ) -> dict[str, float]:
+        """Fit on ``examples`` and leave the model in ``workdir``; deterministic for a seed.
+
+        Args:
+            examples: In row order; images without objects are among them.
+            workdir: Empty folder; holds the whole model afterwards.
+            seed: Of all randomness.
+            init: Folder of a model of this detector to start from.
+            effort: Share of the normal schedule; folds of a cross-fit may use less.
+            progress: Called as (``"fit"``, done, total).
+
+        Returns:
+            Figures worth logging, such as the final loss.
+
+        Raises:
+            NotEnoughData: Too few examples to fit anything.
+        """
+        raise NotImplementedError(f"detector {self.name!r} does not fit")
+
+    @abstractmethod
+    def load(self, workdir: Path | None) -> Any:
+        """The model that ``fit`` left, ready to predict (None: a detector that is not trainable)."""
+
+    @abstractmethod
+    def prepare(self, image: Image.Image | None, item: Item) -> Any:
+        """Turn one image (RGB, display frame) into a picklable input; CPU only, called in workers."""
+
+    @abstractmethod
+    def predict_batch(self, model: Any, prepared: Sequence[Any]) -> list[Raw]:
+        """Raw predictions, one for each input, in order, in the display frame of the image."""
+
+
+# ------------------------------------------------------------------------------ sampler, score
+
+
+@dataclass(frozen=True)
+class PoolView:
+    """What a sampler sees: candidates as columns. Which rows are validation is not among them.
+
+    Attributes:
+        rows: (n,) int32, sorted.
+        columns: Name to (n,) array; the task's features and, with predictions, ``score``.
+    """
+
+    rows: Rows
+    columns: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+
+class Pick(NamedTuple):
+    """Ranked rows, best first, and one sentence why."""
+
+    rows: Rows
+    reason: str
+
+
+class Sampler(Plugin):
+    """Ranks candidates for people: ``needs`` names the columns it reads, core falls back to random."""
+
+    kind = "sampler"
+
+    @abstractmethod
+    def select(self, view: PoolView, n: int, rng: np.random.Generator) -> Pick:
+        """At most ``n`` distinct rows of the view, best first; the whole view where n is larger."""
+
+
+class Score(Plugin):
+    """Image confidence from prediction features; higher means more likely right."""
+
+    kind = "score"
+
+    @abstractmethod
+    def score(self, columns: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
+        """(n,) values in [0, 1] from (n,) feature columns; monotone in trust, ties allowed."""
+
+
+# -------------------------------------------------------------------------------------------- format
+
+
+class Entry(NamedTuple):
+    """One image of a label file: its name there, its payload, and the rest of what the file says.
+
+    ``payload`` None: the file lists the image, but says nothing about it.
+    """
+
+    name: str
+    payload: Payload | None
+    extras: dict[str, Any]
+
+
+class ExportRow(NamedTuple):
+    """One row of an export: its label, or the reason why there is none. Sizes are in the frame asked for."""
+
+    item: Item
+    label: Label | None
+    width: int | None
+    height: int | None
+    status: str
+    reason: str
+
+
+class Format(Plugin):
+    """Reads and/or writes label files. Boxes are absolute pixels of the frame that the caller names."""
+
+    kind = "format"
+    tasks: ClassVar[frozenset[str]]
+    reads: ClassVar[bool] = False
+    writes: ClassVar[bool] = False
+    suffix: ClassVar[str] = ""
+    """File suffix of an export, or empty where it is a folder."""
+
+    def sniff(self, path: Path) -> bool:
+        """Whether ``path`` looks like this format; cheap."""
+        return False
+
+    def read(self, path: Path, task: str, categories: Sequence[str]) -> Iterator[Entry]:
+        """Stream the entries of a file or folder.
+
+        Raises:
+            BadLabels: With the file (and line) and what is wrong.
+        """
+        raise NotImplementedError
+
+    def write(self, path: Path, rows: Iterable[ExportRow], task: str, info: Mapping[str, Any]) -> list[str]:
+        """Write every row; returns one sentence for each thing that the format could not hold.
+
+        ``info`` holds ``categories``, ``run``, ``frame`` and ``version``.
+        """
+        raise NotImplementedError
+
+
+# ------------------------------------------------------------------------------------------ executor
+
+
+class Predicted(NamedTuple):
+    """Raw prediction of a row, or the reason why its image can't be read; stored (raw) size if decoded."""
+
+    item: Item
+    raw: Raw | None
+    fault: str = ""
+
+
+class Executor(Plugin):
+    """Where fits and predictions run: decoding, batching, devices."""
+
+    kind = "executor"
+
+    @abstractmethod
+    def fit(
+        self,
+        detector: Detector,
+        examples: Sequence[Example],
+        workdir: Path,
+        *,
+        seed: int,
+        init: Path | None = None,
+        effort: float = 1.0,
+        progress: Progress = quiet,
+    ) -> dict[str, float]:
+        """Run ``detector.fit`` wherever this executor runs things."""
+
+    @abstractmethod
+    def predict(
+        self, detector: Detector, model: Path | None, items: Iterable[Item], progress: Progress = quiet
+    ) -> Iterator[Predicted]:
+        """Stream predictions in the order of ``items``, one for each; ``progress`` as ("predict", done, None)."""
+
+
+KINDS: dict[str, type[Plugin]] = {
+    c.kind: c
+    for c in (Task, Annotator, Detector, Sampler, Score, Format, Executor)
+}
+"""Every kind of plugin that is chosen by name, with its base class."""

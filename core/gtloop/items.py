@@ -1,0 +1,89 @@
+"""From a source of images to the items of a run: listed, identified, exact duplicates aliased."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gtloop.errors import BadImage, SourceError
+from gtloop.events import FileRef
+from gtloop.images import content_hash, header
+from gtloop.interfaces import Progress
+from gtloop.keyed import digest
+from gtloop.listing import list_images
+from gtloop.records import Item
+from gtloop.store import Store
+
+
+def list_items(source: str, seed: int, store: Store, progress: Progress) -> FileRef:
+    """Write ``items.parquet``: one row an image, in the order of their names.
+
+    Columns: ``row``, ``id`` (opaque, keyed by seed and name), ``name``, ``uri``, ``sha256``,
+    ``width`` and ``height`` (stored pixels, 0 while unknown), ``orientation``, ``alias_of`` (-1: none).
+
+    Raises:
+        SourceError: There is no image.
+    """
+    columns: dict[str, list[Any]] = {
+        n: [] for n in ("row", "id", "name", "uri", "sha256", "width", "height", "orientation", "alias_of")
+    }
+    first: dict[str, int] = {}
+    for row, listed in enumerate(list_images(source)):
+        try:
+            sha = content_hash(listed.uri)
+            h = header(listed.uri)
+            size = (h.width, h.height, h.orientation)
+        except BadImage:  # quarantined, with its reason, when it is first needed
+            sha, size = "", (0, 0, 1)
+        alias = first.setdefault(sha, row) if sha else row
+        values = (row, digest(seed, listed.name), listed.name, listed.uri, sha, *size, -1 if alias == row else alias)
+        for column, value in zip(columns.values(), values, strict=True):
+            column.append(value)
+        if row % 50 == 0:
+            progress("list images", row, None)
+    progress("list images", len(columns["row"]), len(columns["row"]))
+    if not columns["row"]:
+        raise SourceError(f"{source} holds no images; name a folder, a glob or a manifest of images")
+    int_columns = ("row", "width", "height", "orientation", "alias_of")
+    return store.write(
+        "items.parquet", {n: np.array(c, np.int32) if n in int_columns else c for n, c in columns.items()}
+    )
+
+
+@dataclass(frozen=True)
+class Items:
+    """The items of a run as columns."""
+
+    id: Sequence[str]
+    name: Sequence[str]
+    uri: Sequence[str]
+    width: NDArray[np.int32]
+    height: NDArray[np.int32]
+    orientation: NDArray[np.int32]
+    alias_of: NDArray[np.int32]
+
+    @classmethod
+    def read(cls, ref: FileRef, store: Store) -> Items:
+        """Read ``items.parquet``."""
+        t: Any = store.read(ref, ["id", "name", "uri", "width", "height", "orientation", "alias_of"])
+        return cls(**t)
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def __getitem__(self, row: int) -> Item:
+        known = self.width[row] > 0
+        return Item(
+            row=int(row),
+            id=self.id[row],
+            name=self.name[row],
+            uri=self.uri[row],
+            width=int(self.width[row]) if known else None,
+            height=int(self.height[row]) if known else None,
+            orientation=int(self.orientation[row]),
+            alias_of=int(self.alias_of[row]) if self.alias_of[row] >= 0 else None,
+        )

@@ -1,0 +1,190 @@
+"""Label files: which format reads one, which image each entry is about, and how one is written safely."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from gtloop.errors import BadLabels, UsageError
+from gtloop.interfaces import Entry, ExportRow, Format
+from gtloop.records import Payload
+
+
+def does(plugin: Format, task: str) -> bool:
+    """Whether a format holds labels of a task; ``"*"`` among its tasks stands for all."""
+    return task in plugin.tasks or "*" in plugin.tasks
+
+
+def pick_reader(formats: Sequence[Format], path: str | Path, task: str) -> Format:
+    """The one format that reads the labels of ``task`` at ``path``.
+
+    Raises:
+        BadLabels: Nothing is there, no format recognises it, or more than one does.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise BadLabels(f"no such label file or folder: {path}; check the path")
+    readers = [f for f in formats if f.reads and does(f, task)]
+    found = [f for f in readers if f.sniff(path)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = " and ".join(f.name for f in found)
+        raise BadLabels(f"{path} can be read as {names}; turn one off with --block NAME")
+    known = "; ".join(f"{f.name} ({f.summary})" for f in readers) or "none is installed"
+    raise BadLabels(f"{path} is in no format that is read for task {task!r}; convert it to one of: {known}")
+
+
+def check_category(category: str, categories: Sequence[str], where: str) -> str:
+    """``category``, if it is declared; everything is where ``categories`` is empty.
+
+    Raises:
+        BadLabels: It is not; the text starts with ``where``.
+    """
+    if not categories or category in categories:
+        return category
+    close = difflib.get_close_matches(category, categories, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    declared = ", ".join(repr(c) for c in categories)
+    raise BadLabels(
+        f"{where}: category {category!r} is not declared{hint}; --classes has {declared}: add it or correct it"
+    )
+
+
+class Matcher:
+    """Finds the row of an image by the name that a label file gives it.
+
+    An exact relative path wins; then the same file name, and among several of those the one path that
+    ends with the other; then the same stem, whatever the suffix. Names are compared in Unicode's NFC.
+
+    Args:
+        names: Names of the run's items; index = row.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = [_canonical(n) for n in names]
+        self._exact = {n: row for row, n in enumerate(self._names)}
+        self._by_file: dict[str, list[int]] | None = None
+        self._by_stem: dict[str, list[int]] | None = None
+
+    def row(self, name: str) -> int | None:
+        """Row of the image called ``name``; None where the source has none.
+
+        Raises:
+            BadLabels: Several images may be meant.
+        """
+        wanted = _canonical(name)
+        if (row := self._exact.get(wanted)) is not None:
+            return row
+        if self._by_file is None:
+            self._by_file = self._index(lambda p: p.name)
+        path = PurePosixPath(wanted)
+        if rows := self._by_file.get(path.name):
+            return self._only(name, wanted, rows)
+        if self._by_stem is None:
+            self._by_stem = self._index(lambda p: p.stem)
+        # The name may come without a suffix, so a dot in it need not start one.
+        rows = self._by_stem.get(path.name) or self._by_stem.get(path.stem)
+        return self._only(name, wanted, rows) if rows else None
+
+    def _index(self, key: Callable[[PurePosixPath], str]) -> dict[str, list[int]]:
+        index: dict[str, list[int]] = {}
+        for row, name in enumerate(self._names):
+            index.setdefault(key(PurePosixPath(name)), []).append(row)
+        return index
+
+    def _only(self, name: str, wanted: str, rows: list[int]) -> int:
+        if len(rows) == 1:
+            return rows[0]
+        tails = [r for r in rows if _tail(wanted, self._names[r])]
+        if len(tails) == 1:
+            return tails[0]
+        some = " or ".join(self._names[r] for r in rows[:2])
+        raise BadLabels(
+            f"{name} in the label file may be {some} ({len(rows)} images of that name); "
+            "write the path relative to the source"
+        )
+
+
+def match_names(
+    entries: Iterable[Entry], names: Sequence[str], *, what: str = "the label file", allow_missing: bool = False
+) -> dict[int, Payload]:
+    """Row to payload, for the entries that have one.
+
+    Args:
+        entries: Of one label file.
+        names: Names of the run's items; index = row.
+        what: What to call the file in an error.
+        allow_missing: Leave out images that the source does not have, instead of raising.
+
+    Raises:
+        BadLabels: It names images that are not in the source, one image twice, or one that may be several.
+    """
+    matcher = Matcher(names)
+    matched: dict[int, Payload] = {}
+    by: dict[int, str] = {}
+    missing: list[str] = []
+    for entry in entries:
+        row = matcher.row(entry.name)
+        if row is None:
+            missing.append(entry.name)
+            continue
+        if row in by:
+            raise BadLabels(f"{what} labels {names[row]} twice, as {by[row]} and as {entry.name}; remove one")
+        by[row] = entry.name
+        if entry.payload is not None:
+            matched[row] = entry.payload
+    if missing and not allow_missing:
+        images = "an image that is" if len(missing) == 1 else f"{len(missing)} images that are"
+        raise BadLabels(
+            f"{what} names {images} not in the source, first: {missing[0]} "
+            f"(the source has {names[0] if names else 'no images'}, ...); check that they belong together"
+        )
+    return matched
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Write a file as a whole: what is at ``path`` changes at the end of the block, or not at all.
+
+    The temporary file next to it is synced before it is renamed, and removed if the block raises.
+
+    Raises:
+        UsageError: ``path`` is a folder, or can't be written.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; give the name of a file in it")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as e:
+        raise UsageError(f"cannot write {path}: {e.strerror or e}; choose another place with --out") from e
+    finally:
+        with suppress(OSError):  # gone since it was renamed, or its folder never was one
+            temporary.unlink()
+
+
+def provenance(row: ExportRow) -> dict[str, Any]:
+    """Where a row's label comes from, as JSON, payload excluded; ``source`` None where it has no label."""
+    facts = {"row": row.item.row, "id": row.item.id, "status": row.status, "reason": row.reason}
+    if row.label is None:
+        return {**facts, "source": None}
+    return {**facts, **row.label.model_dump(mode="json", exclude={"row", "payload"})}
+
+
+def _canonical(name: str) -> str:
+    return unicodedata.normalize("NFC", name.replace("\\", "/")).removeprefix("./")
+
+
+def _tail(a: str, b: str) -> bool:
+    return f"/{a}".endswith(f"/{b}") or f"/{b}".endswith(f"/{a}")

@@ -1,0 +1,209 @@
+"""The append-only log of a run and its inbox: SQLAlchemy Core, SQLite by default.
+
+``event`` is written by the driver alone, which holds the run's lock; ``inbox`` by anyone (answers of
+a web page, requests to change something): an entry is acknowledged when its row is committed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+from gtloop.errors import RunError
+from gtloop.events import AnyEvent, parse_event
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine, MetaData
+
+SCHEMA = 1
+
+
+class Entry(NamedTuple):
+    """An event with its place in the log."""
+
+    seq: int
+    at: str
+    event: AnyEvent
+
+
+class Letter(NamedTuple):
+    """An inbox row."""
+
+    number: int
+    kind: str
+    body: str
+
+
+def _tables() -> MetaData:
+    from sqlalchemy import Column, Index, Integer, MetaData, String, Table, Text
+
+    meta = MetaData()
+    Table("schema_version", meta, Column("version", Integer, primary_key=True))
+    event = Table(
+        "event",
+        meta,
+        Column("seq", Integer, primary_key=True, autoincrement=True),
+        Column("at", String(40), nullable=False),
+        Column("type", String(40), nullable=False),
+        Column("key", String(120), unique=True),
+        Column("body", Text, nullable=False),
+    )
+    Index("event_type", event.c.type)
+    Table(
+        "inbox",
+        meta,
+        Column("number", Integer, primary_key=True, autoincrement=True),
+        Column("at", String(40), nullable=False),
+        Column("kind", String(40), nullable=False),
+        Column("key", String(120), unique=True, nullable=False),
+        Column("body", Text, nullable=False),
+    )
+    return meta
+
+
+def now() -> str:
+    """The time as ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class Ledger:
+    """The event log of one run."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._meta = _tables()
+        self.event = self._meta.tables["event"]
+        self.inbox = self._meta.tables["inbox"]
+
+    @classmethod
+    def open(cls, path: Path, *, create: bool = False) -> Ledger:
+        """Open ``ledger.sqlite``.
+
+        Raises:
+            RunError: It is not there, is no ledger, or is of another version.
+        """
+        from sqlalchemy import create_engine, event, insert, select
+        from sqlalchemy.exc import DatabaseError
+
+        if not create and not path.exists():
+            raise RunError(f"{path.parent} holds no run (no {path.name}); start one with: gtloop run IMAGES")
+        engine = create_engine(f"sqlite:///{path}")
+
+        @event.listens_for(engine, "connect")
+        def _pragmas(connection: Any, _record: Any) -> None:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA busy_timeout=30000")
+
+        ledger = cls(engine)
+        version = ledger._meta.tables["schema_version"]
+        try:
+            if create:
+                ledger._meta.create_all(engine)
+            with engine.begin() as c:
+                found = c.execute(select(version.c.version)).scalars().all()
+                if not found and create:
+                    c.execute(insert(version).values(version=SCHEMA))
+                    found = [SCHEMA]
+        except DatabaseError as e:
+            raise RunError(f"{path} is not a gtloop ledger ({e.orig!s}); choose another folder with --run") from None
+        if list(found) != [SCHEMA]:
+            raise RunError(
+                f"{path} was made by another version of gtloop (ledger version {list(found)}, this one reads {SCHEMA});"
+                " use that version, or start a new run with --run"
+            )
+        return ledger
+
+    def close(self) -> None:
+        """Release the database."""
+        self._engine.dispose()
+
+    def append(self, events: Sequence[AnyEvent]) -> list[Entry]:
+        """Commit events in one transaction, in order.
+
+        Raises:
+            RunError: One of them has happened before.
+        """
+        from sqlalchemy import insert
+        from sqlalchemy.exc import IntegrityError
+
+        entries: list[Entry] = []
+        at = now()
+        try:
+            with self._engine.begin() as c:
+                for e in events:
+                    row = {"at": at, "type": e.type, "key": e.key(), "body": e.model_dump_json()}
+                    result = c.execute(insert(self.event).values(**row))
+                    key = result.inserted_primary_key
+                    assert key is not None
+                    entries.append(Entry(int(key[0]), at, e))
+        except IntegrityError:
+            raise RunError("another process wrote to this run's ledger; only one may drive a run at a time") from None
+        return entries
+
+    def read(self, after: int = 0) -> Iterator[Entry]:
+        """Stream the events that follow ``after``, oldest first."""
+        from sqlalchemy import select
+
+        query = select(self.event.c.seq, self.event.c.at, self.event.c.body).where(self.event.c.seq > after)
+        with self._engine.connect() as c:
+            for seq, at, body in c.execute(query.order_by(self.event.c.seq)):
+                yield Entry(seq, at, parse_event(body))
+
+    def post(self, kind: str, key: str, body: str) -> bool:
+        """Put a letter into the inbox; False where one with this key was there already."""
+        from sqlalchemy import insert
+        from sqlalchemy.exc import IntegrityError
+
+        try:
+            with self._engine.begin() as c:
+                c.execute(insert(self.inbox).values(at=now(), kind=kind, key=key, body=body))
+        except IntegrityError:
+            return False
+        return True
+
+    def letters(self, after: int = 0, kind: str | None = None) -> list[Letter]:
+        """Inbox rows after ``after``, oldest first."""
+        from sqlalchemy import select
+
+        box = self.inbox
+        query = select(box.c.number, box.c.kind, box.c.body).where(box.c.number > after).order_by(box.c.number)
+        if kind is not None:
+            query = query.where(box.c.kind == kind)
+        with self._engine.connect() as c:
+            return [Letter(*row) for row in c.execute(query)]
+
+
+class Lock:
+    """Only one process drives a run: an exclusive file lock, gone with the process that holds it."""
+
+    def __init__(self, run: Path) -> None:
+        self._path = run / "driver.lock"
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> Lock:
+        import fcntl
+
+        self._file = self._path.open("a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.seek(0)
+            pid = self._file.read().strip() or "unknown"
+            self._file.close()
+            raise RunError(
+                f"{self._path.parent} is being driven by another process (pid {pid}); "
+                "wait for it, stop it, or start another run with --run"
+            ) from None
+        self._file.truncate(0)
+        self._file.write(str(os.getpid()))
+        self._file.flush()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        if self._file is not None:
+            self._file.close()

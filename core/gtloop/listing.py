@@ -1,0 +1,226 @@
+"""Where images come from: a folder, a glob, a manifest, or one file.
+
+``gtloop.images`` re-exports ``Listed`` and ``list_images``. Listing looks at names and sizes only; a file
+with an image's suffix that is no image is listed, and quarantined when it is first opened.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+from collections.abc import Iterable, Iterator
+from functools import cache
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from PIL import Image
+
+from gtloop.errors import SourceError
+
+_FORMATS = (
+    *("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "JPEG2000", "PPM"),
+    *("QOI", "SGI", "PSD", "DDS", "ICO", "DIB", "PCX", "TGA"),  # TGA has no signature, so it comes last
+)
+
+_MANIFESTS = (".txt", ".jsonl", ".ndjson", ".manifest")
+_GIVE = "give a folder, a quoted glob such as 'photos/*.jpg', a manifest (.txt or .jsonl), or an image"
+
+
+class Listed(NamedTuple):
+    """One image of a source.
+
+    Attributes:
+        name: Path relative to the source, with forward slashes; unique in the source.
+        uri: Absolute local path.
+        bytes: Size of the file.
+    """
+
+    name: str
+    uri: str
+    bytes: int
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that are read, in the order in which they are tried."""
+    Image.init()
+    return tuple(f for f in _FORMATS if f in Image.OPEN)  # older versions lack AVIF
+
+
+@cache
+def suffixes() -> frozenset[str]:
+    """Lower-case file suffixes, with their dots, of the formats that are read."""
+    known = {*formats(), "MPO"}
+    return frozenset(s for s, f in Image.registered_extensions().items() if f in known)
+
+
+def local_path(uri: str) -> str | None:
+    """The local path of a path or ``file://`` URI; None for another scheme, such as ``s3://``."""
+    if uri.startswith("file://"):
+        return unquote(urlsplit(uri).path)
+    return None if "://" in uri else uri
+
+
+def list_images(source: str) -> Iterator[Listed]:
+    """The images of a source, sorted by name, each once.
+
+    A folder is walked as it is read (one folder in memory at a time), links followed, hidden files and
+    files without an image's suffix skipped. In a manifest (one path a line, or JSON Lines with
+    ``"source-ref"`` or ``"image"``), paths are relative to its folder, and names are relative to it too, or to the
+    listed files' common folder where some lie outside.
+
+    Raises:
+        SourceError: At once, where there is nothing to list; while iterating, where a folder can't be
+            read or a name is not UTF-8.
+    """
+    if not source.strip():
+        raise SourceError(f"no images given: {_GIVE}")
+    local = local_path(source)
+    if local is None:
+        raise SourceError(f"{source}: only local files are read; download the images and give their folder")
+    path = Path(local).expanduser()
+    if path.is_dir():
+        return _first(_folder(path), f"no images in the folder {path} ({_kinds()}): {_GIVE}")
+    if path.is_file():
+        return _first(_file(path), f"no images in the manifest {path}: write one path a line")
+    if glob.has_magic(source):
+        return _first(_glob(str(path)), f"no images match {source} ({_kinds()}): {_GIVE}")
+    raise SourceError(f"no such file or folder: {path}; {_GIVE}")
+
+
+def _kinds() -> str:
+    return "looked for .jpg, .png and every other suffix that is read"
+
+
+def _first(listed: Iterator[Listed], nothing: str) -> Iterator[Listed]:
+    """Raise now, not at the first ``next``, where there is nothing."""
+    for first in listed:
+        return chain((first,), listed)
+    raise SourceError(nothing)
+
+
+def _is_image(name: str, known: frozenset[str]) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in known
+
+
+def _listed(name: str, path: str, size: int) -> Listed:
+    try:
+        path.encode()
+    except UnicodeEncodeError as e:
+        shown = path.encode("utf-8", "backslashreplace").decode()
+        raise SourceError(f"{shown}: the file name is not UTF-8; rename it") from e
+    return Listed(name, path, size)
+
+
+def _folder(root: Path) -> Iterator[Listed]:
+    known = suffixes()
+    top = os.path.abspath(root)
+
+    def walk(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[Listed]:
+        try:
+            stat = os.stat(folder)
+            with os.scandir(folder) as found:
+                # A folder sorts as "name/", so that whole paths come out in order.
+                entries = sorted(
+                    (e.name + "/" if e.is_dir() else e.name, e) for e in found if not e.name.startswith(".")
+                )
+        except OSError as e:
+            raise SourceError(f"cannot read the folder {folder}: {e.strerror}; make it readable or move it away") from e
+        here = (stat.st_dev, stat.st_ino)
+        if here in above:  # a link back to a folder that holds it
+            return
+        for name, entry in entries:
+            if name.endswith("/"):
+                yield from walk(entry.path, prefix + name, above | {here})
+            elif _is_image(name, known):
+                yield _listed(prefix + name, entry.path, _size(entry))
+
+    return walk(top, "", frozenset())
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat().st_size
+    except OSError:  # a dangling link: listed, and quarantined when it is opened
+        return 0
+
+
+def _glob(pattern: str) -> Iterator[Listed]:
+    known = suffixes()
+    parts = Path(pattern).parts
+    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    root = os.path.abspath(Path(*parts[:fixed]))
+    found = (os.path.abspath(p) for p in glob.iglob(pattern, recursive=True))
+    images = {p for p in found if _is_image(os.path.basename(p), known) and os.path.isfile(p)}
+    return _named(images, root)
+
+
+def _named(paths: Iterable[str], root: str) -> Iterator[Listed]:
+    """Listed files, named relative to ``root`` and sorted by name."""
+    named = sorted((Path(os.path.relpath(p, root)).as_posix(), p) for p in paths)
+    return (_listed(name, p, os.path.getsize(p)) for name, p in named)
+
+
+def _file(path: Path) -> Iterator[Listed]:
+    if path.suffix.lower() in _MANIFESTS:
+        return _manifest(path)
+    if _is_image(path.name.lstrip("."), suffixes()):
+        return iter([_listed(path.name, os.path.abspath(path), path.stat().st_size)])
+    raise SourceError(f"{path} is neither an image nor a manifest: {_GIVE}")
+
+
+def _manifest(path: Path) -> Iterator[Listed]:
+    folder = os.path.abspath(path.parent)
+    lines: dict[str, int] = {}
+    missing: list[str] = []
+    for number, entry in _entries(path):
+        file = os.path.normpath(os.path.join(folder, entry))
+        if file in lines:
+            raise SourceError(f"{path}, line {number}: {entry} is listed twice (line {lines[file]}); remove one")
+        lines[file] = number
+        if not os.path.isfile(file):
+            missing.append(f"line {number}: {entry}")
+    if missing:
+        raise SourceError(
+            f"{path}: {len(missing)} of {len(lines)} listed files do not exist, first {missing[0]}; "
+            "correct the paths (they are relative to the manifest's folder) or remove the lines"
+        )
+    inside = all(PurePosixPath(f).is_relative_to(folder) for f in lines)
+    root = folder if inside or not lines else os.path.commonpath([os.path.dirname(f) for f in lines])
+    return _named(lines, root)
+
+
+def _entries(path: Path) -> Iterator[tuple[int, str]]:
+    """(line number, local path) of each line that holds one."""
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, 1):
+            where = f"{path}, line {number}"
+            try:
+                line = raw.decode("utf-8-sig").strip()
+            except UnicodeDecodeError as e:
+                raise SourceError(f"{where} is not UTF-8; save the manifest as UTF-8") from e
+            if not line:
+                continue
+            entry = line if path.suffix.lower() == ".txt" else _source_ref(line, where)
+            file_path = local_path(entry)
+            if file_path is None:
+                raise SourceError(f"{where}: {entry} is not a local file; download the images and list their paths")
+            if "\0" in file_path:
+                raise SourceError(f"{where} holds a null character; correct it")
+            yield number, os.path.expanduser(file_path)
+
+
+def _source_ref(line: str, where: str) -> str:
+    try:
+        record = json.loads(line)
+    except ValueError as e:
+        raise SourceError(f'{where} is not JSON; write lines such as {{"image": "a.jpg"}}, or use .txt') from e
+    entry = (
+        next((record[k] for k in ("source-ref", "image") if k in record), None) if isinstance(record, dict) else None
+    )
+    if not isinstance(entry, str) or not entry:
+        raise SourceError(f'{where} has no "source-ref" or "image" with a path; add one')
+    return entry

@@ -1,0 +1,267 @@
+"""Who is asked next: random starts, the sampler's choice with a blind random refill, or all the rest.
+
+The pool and the blind validation items stay exchangeable by construction (design section 5): a
+sampler ranks both without knowing which is which, what it reaches leaves either alike, and a random
+slice of the pool refills validation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gtloop.errors import BadImage, PluginFault, SourceError
+from gtloop.events import AnyEvent, BatchCommitted, BudgetReached, ItemsQuarantined, Phase
+from gtloop.images import open_image
+from gtloop.interfaces import PoolView, Rows
+from gtloop.job import Job
+from gtloop.keyed import digest, rng
+from gtloop.promise import symmetric_batch
+from gtloop.state import POOL, State
+from gtloop.store import Store
+
+NO_ROWS: Rows = np.zeros(0, np.int32)
+
+
+class Choice(NamedTuple):
+    """Rows to ask for training, rows to ask blind, validation rows that move to training."""
+
+    train: Rows
+    blind: Rows
+    moved: Rows
+    reason: str
+
+
+def next_phase(job: Job, *, resting: bool) -> Phase:
+    """Which kind of batch comes next, from the batches that there were."""
+    had = {b.phase for b in job.state.facts.batches.values()}
+    if not had:
+        return "probe"
+    if "validation" not in had and job.plan.validation > job.plan.probe:
+        return "validation"
+    if "train" not in had and job.plan.train > 0:
+        return "train"
+    return "rest" if resting else "active"
+
+
+def needs_predictions(job: Job) -> bool:
+    """Whether the sampler's choice depends on the model."""
+    return bool(job.plugins.sampler.needs)
+
+
+def pick(job: Job, phase: Phase) -> list[AnyEvent]:
+    """Choose a batch, check that its images can be read, and commit its requests within the budget."""
+    s, plan = job.state, job.plan
+    afford = affordable(job)
+    sizes = {"probe": plan.probe, "validation": plan.validation - plan.probe, "train": plan.train}
+    wanted = min(sizes.get(phase, _batch_size(job) if phase == "active" else s.count(POOL)), afford)
+    if wanted == 0:
+        price = job.settings.prices.request(job.settings.run.workers)
+        return [BudgetReached(iteration=s.iteration, needed=price, left=s.facts.bill.left(job.budget) or 0)]
+    bad: dict[int, str] = {}
+    if phase == "active":
+        choice = _choose(job, wanted, afford, bad)
+    else:
+        rows = _readable(job, _by_order(job, s.rows(POOL)), wanted, bad, probe=phase == "probe")
+        blind = phase in ("probe", "validation")
+        choice = Choice(NO_ROWS if blind else rows, rows if blind else NO_ROWS, NO_ROWS, _REASONS[phase])
+    events: list[AnyEvent] = []
+    if bad:
+        events.append(_quarantine(job, bad))
+    if len(choice.train) + len(choice.blind):
+        events.append(_commit(job, phase, choice))
+    return events
+
+
+_REASONS: dict[Phase, str] = {
+    "probe": "a few random images, to see that everything works",
+    "validation": "random images, kept blind: what machine labels are measured against",
+    "train": "random images, to train a first model",
+    "rest": "no certificate is to come, so people label all that is left",
+}
+
+
+def affordable(job: Job) -> int:
+    """How many more items the budget can pay people for, at the worst-case price."""
+    left = job.state.facts.bill.left(job.budget)
+    price = job.settings.prices.request(job.settings.run.workers)
+    return len(job.items) if left is None or price == 0 else left // price
+
+
+def _batch_size(job: Job) -> int:
+    return job.settings.sizes.batch or job.plan.batch
+
+
+def _by_order(job: Job, rows: Rows) -> Rows:
+    return rows[np.argsort(job.order("random-order")[rows], kind="stable")]
+
+
+def _readable(job: Job, candidates: Sequence[int] | Rows, n: int, bad: dict[int, str], *, probe: bool = False) -> Rows:
+    """The first ``n`` candidates whose images decode; the others go to ``bad`` with a reason.
+
+    Raises:
+        SourceError: More of the probe's images than ``run.probe_failures`` can't be read.
+    """
+    good: list[int] = []
+    for row in candidates:
+        if len(good) == n:
+            break
+        try:
+            open_image(job.items.uri[int(row)])
+            good.append(int(row))
+        except BadImage as e:
+            bad[int(row)] = str(e)
+    tried = len(good) + len(bad)
+    if probe and tried and len(bad) / tried > job.settings.run.probe_failures:
+        row, reason = next(iter(bad.items()))
+        raise SourceError(
+            f"{len(bad)} of the first {tried} random images can't be read, "
+            f"for example {job.items.name[row]} ({reason}); mend or remove them, "
+            "or allow more with -o run.probe_failures=0.5"
+        )
+    return np.array(good, np.int32)
+
+
+def _choose(job: Job, wanted: int, afford: int, bad: dict[int, str]) -> Choice:
+    """The sampler's choice and its blind random refill."""
+    s = job.state
+    pool, validation = s.rows(POOL), s.validation_rows()
+    if not job.settings.loop.symmetric:
+        validation = NO_ROWS
+    prefix, refill = symmetric_batch(len(pool), len(validation), wanted)
+    view = _view(job, np.union1d(pool, validation).astype(np.int32))
+    ranking, reason = _rank(job, view, prefix)
+    is_pool = np.isin(ranking, pool)
+    if is_pool.sum() > afford:  # a hard cap; cuts both sides of the ranking alike
+        ranking = ranking[: int(np.flatnonzero(is_pool)[afford])]
+        is_pool = np.isin(ranking, pool)
+    train = _readable(job, ranking[is_pool], len(ranking), bad)
+    rest = _by_order(job, np.setdiff1d(pool, ranking[is_pool]))
+    blind = _readable(job, rest, min(refill, afford - len(train)), bad)
+    return Choice(train, blind, ranking[~is_pool], reason)
+
+
+def _view(job: Job, rows: Rows) -> PoolView:
+    model = job.state.facts.model
+    if model is None or model.predicted is None:
+        return PoolView(rows)
+    known, columns, _ = read_predictions(job, model.predicted, rows)
+    columns["score"] = score(job, columns).astype(np.float32)
+    return PoolView(known, columns)
+
+
+def _rank(job: Job, view: PoolView, n: int) -> tuple[Rows, str]:
+    """The sampler's ranking, checked; random where what it needs is not there."""
+    sampler, number = job.plugins.sampler, len(job.state.facts.batches) + 1
+    generator = rng(job.seed, "pick", number)
+    lacking = sorted(sampler.needs - view.columns.keys())
+    if lacking:
+        return generator.permutation(view.rows)[:n], f"at random, as there is no {', '.join(lacking)} to go by"
+    ranking, reason = sampler.select(view, n, generator)
+    ranking = np.asarray(ranking, np.int32)
+    if len(np.unique(ranking)) != len(ranking) or len(ranking) > n or not np.isin(ranking, view.rows).all():
+        raise PluginFault(
+            f"sampler {sampler.name!r} picked an item twice, too many items, or one that it was not shown; "
+            f"see: gtloop plugins check {sampler.name}"
+        )
+    return ranking, reason
+
+
+def _quarantine(job: Job, bad: dict[int, str]) -> ItemsQuarantined:
+    return quarantine(job, bad, f"batch-{len(job.state.facts.batches) + 1:04d}")
+
+
+def quarantine(job: Job, bad: dict[int, str], name: str) -> ItemsQuarantined:
+    """Take unreadable images out, with their reasons."""
+    rows = sorted(bad)
+    path = f"quarantine/{name}.parquet"
+    ref = job.store.write(path, {"row": np.array(rows, np.int32), "reason": [bad[r] for r in rows]})
+    return ItemsQuarantined(iteration=job.state.iteration, file=ref)
+
+
+def request_id(job: Job, row: int, purpose: str, attempt: int) -> str:
+    """The idempotency key of a request: hash of run, item, purpose and attempt."""
+    return digest(job.seed, job.items.id[row], purpose, attempt, length=32)
+
+
+def _commit(job: Job, phase: Phase, choice: Choice) -> BatchCommitted:
+    s, settings = job.state, job.settings
+    number = len(s.facts.batches) + 1
+    rows = np.concatenate([choice.train, choice.blind])
+    refill = "control" if phase == "active" else "validation"
+    purposes = ["train"] * len(choice.train) + [refill] * len(choice.blind)
+    attempts = s.columns["attempts"][rows] + 1
+    workers = settings.run.workers
+    price = settings.prices.request(workers)
+    requests = job.store.write(
+        f"requests/batch-{number:04d}.parquet",
+        {
+            "request": [request_id(job, *key) for key in zip(rows.tolist(), purposes, attempts.tolist(), strict=True)],
+            "row": rows,
+            "purpose": purposes,
+            "answers": np.full(len(rows), workers, np.int16),
+            "max_price": np.full(len(rows), price, np.int64),
+        },
+    )
+    moved = None
+    if len(choice.moved):
+        moved = job.store.write(f"requests/moved-{number:04d}.parquet", {"row": choice.moved})
+    return BatchCommitted(
+        iteration=s.iteration,
+        batch=number,
+        phase=phase,
+        requests=requests,
+        reserved=price * len(rows),
+        moved=moved,
+        reason=choice.reason,
+    )
+
+
+# -------------------------------------------------------------------------------------- predictions
+
+
+def score(job: Job, columns: dict[str, NDArray[np.float32]]) -> NDArray[np.float64]:
+    """Image confidence, (n,) in [0, 1], checked.
+
+    Raises:
+        PluginFault: The score is not of that shape or range.
+    """
+    name, n = job.plugins.score.name, len(next(iter(columns.values())))
+    values = np.asarray(job.plugins.score.score(columns), np.float64)
+    if values.shape != (n,) or not np.isfinite(values).all() or values.min(initial=0) < 0 or values.max(initial=1) > 1:
+        raise PluginFault(f"score {name!r} must return {n} values in [0, 1]; see: gtloop plugins check {name}")
+    return values
+
+
+def read_predictions(job: Job, path: str, rows: Rows) -> tuple[Rows, dict[str, NDArray[np.float32]], NDArray[np.str_]]:
+    """Rows (sorted) that have a prediction among ``rows``, their feature columns and slices."""
+    found: list[Rows] = []
+    features: list[NDArray[np.float32]] = []
+    slices: list[str] = []
+    for part in parts(job.store, path):
+        t = job.store.read_path(part, ["row", "features", "slice"])
+        keep = np.isin(t["row"], rows)
+        found.append(np.asarray(t["row"], np.int32)[keep])
+        features.append(np.asarray(t["features"], np.float32)[keep])
+        slices += [name for name, k in zip(t["slice"], keep, strict=True) if k]
+    names = job.plugins.task.feature_names
+    all_rows = np.concatenate(found) if found else NO_ROWS
+    order = np.argsort(all_rows, kind="stable")
+    matrix = np.concatenate(features)[order] if features else np.zeros((0, len(names)), np.float32)
+    columns = {name: matrix[:, k] for k, name in enumerate(names)}
+    return all_rows[order], columns, np.array(slices, dtype=np.str_)[order]
+
+
+def parts(store: Store, path: str) -> list[str]:
+    """Shards of a prediction folder, in order."""
+    return sorted(str(p.relative_to(store.root)) for p in (store.root / path).glob("part-*.parquet"))
+
+
+def settled(state: State) -> int:
+    """Human labels (and items that people could not label) so far."""
+    from gtloop.state import HUMAN, UNLABELABLE
+
+    return state.count(HUMAN) + state.count(UNLABELABLE)

@@ -1,0 +1,75 @@
+"""Progress of long work: rich bars on a terminal, plain lines elsewhere, nothing with ``--json``."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+EVERY_S = 10.0
+"""Seconds between two plain lines of one step."""
+
+
+class Plain:
+    """A line when a step begins, ends, and every ten seconds between."""
+
+    def __init__(self, out: IO[str]) -> None:
+        self._out = out
+        self._last: dict[str, float] = {}
+
+    def __enter__(self) -> Plain:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        return None
+
+    def __call__(self, step: str, done: int, total: int | None, note: str = "") -> None:
+        now = time.monotonic()
+        ended = total is not None and done >= total
+        if not ended and now - self._last.get(step, -EVERY_S) < EVERY_S:
+            return
+        self._last[step] = -EVERY_S if ended else now
+        count = f" {done}/{total}" if total else f" {done}" if done else ""
+        print(f"{step}{count}{': ' + note if note else ''}", file=self._out, flush=True)
+
+
+class Rich:
+    """One bar a step, gone when the step is done."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        # bars and the narrator's lines share stderr: rich moves the bars below what is printed
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bars: Bars = Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True))
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Rich:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._bars.stop()
+
+    def __call__(self, step: str, done: int, total: int | None, note: str = "") -> None:
+        if step not in self._tasks:
+            self._tasks[step] = self._bars.add_task(step, total=total, note=note)
+        task = self._tasks[step]
+        self._bars.update(task, completed=done, total=total, note=note)
+        if total is not None and done >= total:
+            self._bars.remove_task(task)
+            del self._tasks[step]
+
+
+def choose(out: IO[str], *, silent: bool) -> Plain | Rich:
+    """The progress that suits where it goes."""
+    import os
+
+    if silent:
+        return Plain(open(os.devnull, "w"))
+    return Rich() if out.isatty() else Plain(out)

@@ -1,0 +1,262 @@
+"""The promise: which machine labels may be given, and how surely they are good enough.
+
+``certify`` is one look. It sees the validation items (blind, random, labelled by people) and the pool,
+finds for each slice the widest region of high scores that passes the test of ``gtloop.bounds``, and
+says which rows lie there. What decides where tests are made - slices, ladder, share of delta - comes
+from the scores of validation and pool *together* and from counts, never from quality and never from
+which rows are validation; so every region's validation items are a plain random sample of the region.
+
+Several regions of a slice are tested as a fixed sequence, from the safest to the widest, each at the
+full level, until one fails (Angelopoulos et al., "Learn then Test", arXiv 2110.01052, section 3.2;
+``design.md`` section 5). Each test is exact for every finite population. The argument for the sequence
+takes the hypotheses as given in advance; those here are about the pool, so which of them is the first
+false one depends a little on which items are validation. That the level holds all the same is
+measured: ``benchmarks/promise.py``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gtloop.bounds import Floats, Rule, first_rung_items, lower_bound, pool_test
+from gtloop.counts import ladder, look_deltas, merge_slices, symmetric_batch
+from gtloop.evidence import Evidence, Kind, Promise, SliceResult
+
+__all__ = [
+    "Evidence",
+    "Kind",
+    "Promise",
+    "Rule",
+    "SliceResult",
+    "certify",
+    "first_rung_items",
+    "ladder",
+    "look_deltas",
+    "lower_bound",
+    "merge_slices",
+    "pool_test",
+    "symmetric_batch",
+]
+
+DATASET_RUNGS = 200
+"""Regions tried for a ``dataset`` promise: loss only grows with the region, so that more of them cost nothing."""
+
+
+def certify(
+    evidence: Evidence, promise: Promise, delta: float, n_total: int
+) -> tuple[list[SliceResult], NDArray[np.bool_]]:
+    """One look: which machine labels may become final.
+
+    Args:
+        evidence: Validation and pool.
+        promise: What is to hold.
+        delta: Error probability of this look (``look_deltas``); split equally over the slices.
+        n_total: Items of the whole run, for ``dataset`` promises; each look may lose
+            ``max_loss * n_total / looks``.
+
+    Returns:
+        One result for each slice, and the (m,) mask of all rows in accepted regions, pool and validation.
+    """
+    accepted = np.zeros(len(evidence.score), dtype=np.bool_)
+    results = []
+    groups, level = _slices(evidence, promise, delta)
+    for name, members in groups.items():
+        rows = np.flatnonzero(np.isin(evidence.slice.astype(str), members))
+        region = _Region.of(evidence, rows, name, members)
+        if promise.kind == "dataset":
+            found = _dataset(region, promise, level, n_total)
+        elif promise.rule == "empirical":
+            found = _empirical(region, promise)
+        else:
+            found = _selective(region, promise, level)
+        if found.threshold is not None:
+            accepted[rows] = evidence.score[rows] >= found.threshold
+        results.append(found)
+    return results, accepted
+
+
+def _slices(evidence: Evidence, promise: Promise, delta: float) -> tuple[dict[str, tuple[str, ...]], float]:
+    """Merged slices that have a pool, name to members, and the delta of each.
+
+    Merging goes by the expected number of validation items, a count of pool and validation together.
+    """
+    names, where = np.unique(evidence.slice.astype(str), return_inverse=True)
+    pool = np.isnan(evidence.quality)
+    if promise.kind == "dataset":
+        return ({"all": tuple(names.tolist())} if pool.any() else {}), delta
+    share = 1 - float(pool.mean()) if len(pool) else 0.0
+    expected = dict(zip(names.tolist(), np.bincount(where, minlength=len(names)) * share, strict=True))
+    merged: dict[str, str] = {}
+    for k in range(len(names), 0, -1):  # the most slices that have enough each at delta / their number
+        trial = merge_slices(names.tolist(), expected, _need(promise, promise.target, delta / k))
+        count = len(set(trial.values()))
+        if count <= k:
+            merged = trial
+        if count >= k:
+            break
+    has_pool = set(names[np.unique(where[pool])].tolist())
+    groups = {}
+    for name in sorted(set(merged.values())):
+        members = tuple(sorted(k for k, v in merged.items() if v == name))
+        if has_pool & set(members):
+            groups[name] = members
+    return groups, delta / max(len(groups), 1)
+
+
+def _need(promise: Promise, target: float, delta: float) -> int:
+    return max(promise.min_items, first_rung_items(target, delta, promise.binary))
+
+
+class _Region(NamedTuple):
+    """One slice: validation scores and qualities in their fixed random order, pool scores."""
+
+    name: str
+    members: tuple[str, ...]
+    score: Floats
+    y: Floats
+    pool: Floats
+    exact: bool
+
+    @classmethod
+    def of(cls, evidence: Evidence, rows: NDArray[np.intp], name: str, members: tuple[str, ...]) -> _Region:
+        is_pool = np.isnan(evidence.quality[rows])
+        val = rows[~is_pool]
+        val = val[np.argsort(evidence.order[val], kind="stable")]
+        y = np.clip(evidence.quality[val], 0.0, 1.0)
+        exact = bool(evidence.exact[val].all())
+        return cls(name, members, evidence.score[val], y, evidence.score[rows[is_pool]], exact)
+
+    def at(self, threshold: float) -> tuple[Floats, int]:
+        """Validation qualities, in order, and the number of pool items at or above a threshold."""
+        return self.y[self.score >= threshold], int(np.count_nonzero(self.pool >= threshold))
+
+    def result(self, why: str, **found: Any) -> SliceResult:
+        """What was found; without ``found``, that nothing was tested."""
+        found = {"n": len(self.y), "pool": len(self.pool)} | found
+        return SliceResult(self.name, self.members, exact=self.exact, why=why, **found)
+
+
+def _rungs(region: _Region, promise: Promise, delta: float, need: int) -> list[float]:
+    """The ladder from the first rung on that would pass if every validation item expected there were faultless."""
+    n, size = len(region.y), len(region.y) + len(region.pool)
+    thresholds = ladder(region.score, region.pool, need, promise.rungs)
+    for i, threshold in enumerate(thresholds):
+        above = int(np.count_nonzero(region.score >= threshold) + np.count_nonzero(region.pool >= threshold))
+        expected = round(above * n / size)
+        p, _ = pool_test(np.ones(expected), above - expected, promise.target, delta, "exact", promise.binary)
+        if p <= delta:
+            return thresholds[i:]
+    return []
+
+
+def _selective(region: _Region, promise: Promise, delta: float) -> SliceResult:
+    """Widest region of the ladder, from the safest on, that passes."""
+    need = _need(promise, promise.target, delta)
+    size, metric, target = len(region.pool), promise.metric, promise.target
+    if len(region.y) < need:
+        return region.result(
+            f"nothing tested: {len(region.y)} validation images here, {need} are needed to show "
+            f"{metric} {target:g} with error probability {delta:.3g}"
+        )
+    best: dict[str, Any] = {}
+    end = "that is every image here"
+    tested = 0
+    for threshold in _rungs(region, promise, delta, need):
+        y, pool = region.at(threshold)
+        if pool == 0:  # nothing would be labelled, so nothing is claimed
+            continue
+        tested += 1
+        p, s0 = pool_test(y, pool, target, delta, promise.rule, promise.binary)
+        mean = float(y.mean()) if len(y) else 0.0
+        found = {"n": len(y), "pool": pool, "s0": s0, "p": p, "estimate": mean}
+        if p > delta:
+            missed = (
+                f"{len(y)} validation images scoring {threshold:.3g} or more have {metric} {mean:.3f} and do not show"
+            )
+            if not best:
+                why = f"no machine labels: even for the surest {pool} of {size} images, {missed} {target:g}"
+                return region.result(why, **found, rungs=tested, delta=delta)
+            end = f"in the next wider region {missed} {target:g}"
+            break
+        best = found | {"threshold": threshold, "coverage": pool / size}
+    if not best:
+        return region.result(
+            f"nothing tested: with {len(region.y)} validation images and {size} others here, even faultless ones "
+            f"could not show {metric} {target:g} with error probability {delta:.3g}"
+        )
+    y, pool = region.at(best["threshold"])
+    bound = max(target, lower_bound(y, pool, delta, promise.rule, promise.binary))
+    why = (
+        f"{pool} of {size} images: {len(y)} validation images scoring {best['threshold']:.3g} or more have {metric} "
+        f"{best['estimate']:.3f} and show at least {bound:.3f} with error probability {delta:.3g}; {end}"
+    )
+    return region.result(why, **best, bound=bound, rungs=tested, delta=delta)
+
+
+def _empirical(region: _Region, promise: Promise) -> SliceResult:
+    """Ground Truth's rule: the lowest validation score above which the validation mean reaches the target."""
+    down = np.argsort(-region.score, kind="stable")
+    score = region.score[down]
+    means = np.cumsum(region.y[down]) / np.arange(1, len(down) + 1)
+    last_of_tie = np.append(score[1:] != score[:-1], np.ones(min(len(score), 1), dtype=np.bool_))
+    reach = np.flatnonzero(last_of_tie & (means >= promise.target))
+    threshold = float(score[reach[-1]]) if len(reach) else np.inf
+    y, pool = region.at(threshold)
+    size, metric = len(region.pool), promise.metric
+    if pool == 0:
+        return region.result(f"no machine labels: above no score do validation images have {metric} {promise.target:g}")
+    mean = float(y.mean())
+    why = (
+        f"{pool} of {size} images: {len(y)} validation images scoring {threshold:.3g} or more have {metric} "
+        f"{mean:.3f}; rule 'empirical' certifies nothing"
+    )
+    found = {"n": len(y), "pool": pool, "threshold": threshold, "estimate": mean, "coverage": pool / size}
+    return region.result(why, **found, rungs=int(last_of_tie.sum()))
+
+
+def _dataset(region: _Region, promise: Promise, delta: float, n_total: int) -> SliceResult:
+    """Widest region whose summed pool loss is shown to stay within the allowance.
+
+    Every rung tests the whole pool, where quality counts as 1 below the threshold: people label there.
+    """
+    allowed = (promise.max_loss or 0.0) / promise.looks
+    size, n = len(region.pool), len(region.y)
+    target = 1 - allowed * n_total / size
+    need = 1 if promise.rule == "empirical" else _need(promise, target, delta)
+    if n < need:
+        return region.result(
+            f"nothing tested: {n} validation images, {need} are needed to show a mean loss of at most "
+            f"{allowed:g} over all {n_total} images with error probability {delta:.3g}"
+        )
+    best: dict[str, Any] = {}
+    end = "that is every image"
+    tested = 0
+    for threshold in ladder(region.score, region.pool, need, DATASET_RUNGS, safest=1 / DATASET_RUNGS):
+        inside, pool = region.at(threshold)
+        y = np.where(region.score >= threshold, region.y, 1.0)
+        tested += 1
+        p, s0 = pool_test(y, size, target, delta, promise.rule, promise.binary)
+        if p > delta:
+            end = "the next wider region was not shown to keep that"
+            break
+        estimate = 1 - (1 - float(y.mean())) * size / n_total
+        best = {"n": len(inside), "pool": pool, "s0": s0, "p": p, "threshold": threshold, "estimate": estimate}
+    spent = 0.0 if promise.rule == "empirical" else delta
+    if not best or best["pool"] == 0:
+        why = f"no machine labels: not even the surest images were shown to keep the mean loss within {allowed:g}"
+        return region.result(why, rungs=tested, delta=spent)
+    best |= {"coverage": best["pool"] / size, "rungs": tested, "delta": spent}
+    if promise.rule == "empirical":
+        why = f"{best['pool']} of {size} images: rule 'empirical', which certifies nothing; {end}"
+        return region.result(why, **(best | {"s0": None, "p": None}))
+    y = np.where(region.score >= best["threshold"], region.y, 1.0)
+    worst = (1 - lower_bound(y, size, delta, promise.rule, promise.binary)) * size / n_total
+    worst = min(worst, allowed)
+    why = (
+        f"{best['pool']} of {size} images: {n} validation images show a mean loss of at most {worst:.3f} over all "
+        f"{n_total} images with error probability {delta:.3g}; {end}"
+    )
+    return region.result(why, **best, bound=1 - worst)

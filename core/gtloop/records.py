@@ -1,0 +1,141 @@
+"""What gtloop writes down: frozen pydantic records, money in integer micro-dollars.
+
+Payloads (``Answer.payload``, ``Label.payload``, ``Request.proposal``) are plain JSON objects whose
+meaning belongs to the task; core never looks inside one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Payload = dict[str, Any]
+"""A label as JSON; its schema belongs to the task (see ``gtloop.labels``)."""
+
+Raw = dict[str, Any]
+"""A detector's raw output for one image as JSON; its schema belongs to the task."""
+
+Purpose = Literal["train", "validation", "control", "audit", "gold"]
+Outcome = Literal["label", "empty", "cannot_tell", "declined"]
+Mode = Literal["draw", "verify", "adjust"]
+Source = Literal["human", "machine", "adjusted"]
+
+MICRO = 1_000_000
+"""Micro-dollars in a dollar."""
+
+
+class Record(BaseModel):
+    """Base of all records: immutable, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Item(Record):
+    """One image of the source.
+
+    ``width`` and ``height`` are the stored (raw) size in pixels, unknown until first decoded;
+    ``orientation`` is EXIF's, 1 to 8. ``display_size`` is what everybody works in.
+    """
+
+    row: int = Field(description="dense index in the run, int32")
+    id: str = Field(description="opaque id, the only one that workers see")
+    name: str = Field(description="path relative to the source, with forward slashes")
+    uri: str = Field(description="where the image is read from")
+    width: int | None = None
+    height: int | None = None
+    orientation: int = 1
+    alias_of: int | None = Field(None, description="row of the identical image that is labelled instead")
+
+    @property
+    def display_size(self) -> tuple[int, int] | None:
+        """(width, height) in pixels after EXIF transposition; None while unknown."""
+        if self.width is None or self.height is None:
+            return None
+        return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
+
+
+class Request(Record):
+    """One item shown to ``answers`` people. Why it is asked (its purpose) stays in the ledger."""
+
+    id: str = Field(description="hash(run, item, purpose, attempt): the idempotency key")
+    item: Item
+    mode: Mode = "draw"
+    proposal: Payload | None = None
+    answers: int = Field(description="how many people are to answer; may only grow")
+    max_price: int = Field(0, description="worst-case price of all its answers and fees, micro-dollars")
+    exclude_workers: tuple[str, ...] = ()
+    deadline_s: float | None = Field(None, description="seconds after submission when it expires")
+
+
+class Answer(Record):
+    """What one worker said about one request."""
+
+    id: str
+    request: str
+    worker: str
+    outcome: Outcome
+    payload: Payload | None = None
+    active_seconds: float = 0.0
+    price: int = Field(0, description="what this answer costs, micro-dollars, fees excluded")
+    at: str = Field(description="when it was given, ISO 8601, UTC")
+
+
+class Closed(Record):
+    """No further answer will come for a request; releases what is left of its reservation."""
+
+    request: str
+    delivered: int
+    reason: Literal["complete", "expired", "declined", "cancelled"] = "complete"
+
+
+class Settlement(Record):
+    """What the requester decides about an answer."""
+
+    answer: str
+    verdict: Literal["pay", "reject", "bonus"]
+    amount: int = 0
+    reason: str = ""
+
+
+class Label(Record):
+    """The label of one row, with where it comes from."""
+
+    row: int
+    payload: Payload
+    source: Source
+    confidence: float = Field(description="[0, 1]; not comparable between sources")
+    iteration: int
+    model: str | None = None
+    threshold: float | None = None
+    bound: float | None = Field(None, description="certified lower bound of its region's mean quality")
+    workers: int = 0
+    consolidation: str | None = Field(None, description="version of the consolidation that made it")
+
+
+class Certificate(Record):
+    """One tested slice of one look, with all that is needed to recompute the test.
+
+    ``n`` validation values and ``pool`` pool items lie at or above ``threshold``; ``s0`` is the
+    union total of the null hypothesis (``promise.py``).
+    """
+
+    look: int
+    slice: str
+    kind: Literal["selective", "dataset"]
+    rule: Literal["exact", "ttest", "empirical"]
+    target: float
+    delta: float = Field(description="error probability spent on this slice at this look")
+    n: int
+    pool: int
+    s0: float | None = None
+    p: float | None = None
+    threshold: float | None = Field(None, description="lowest accepted score; None: nothing accepted")
+    bound: float | None = Field(None, description="lower confidence bound of the accepted region")
+    estimate: float | None = Field(None, description="plug-in mean of the validation values there")
+    coverage: float = Field(0.0, description="share of the slice's pool that is accepted")
+    exact: bool = Field(True, description="False where cross-fitted values took part")
+    rungs: int = 0
+    why: str = Field("", description="one sentence: why this much and no more")
+    evidence: str = Field("", description="path of the look's Parquet file in the run folder")
+    sha256: str = Field("", description="hash of that file: labels, scores, order and ladder")

@@ -1,0 +1,65 @@
+"""How many items people see at first: from the settings, or from the size of the data set."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gtloop.config import Settings
+from gtloop.promise import Promise, first_rung_items
+
+RANDOM_LOW, RANDOM_HIGH = 60, 400
+"""Bounds of the default number of random labels for bounded quality; about a third of the items between."""
+FIRST_COVERAGE = 0.2
+"""Share of the validation items in the first rung of the ladder."""
+VALIDATION_SHARE = 0.4
+"""Of the random labels with cross-fitting, where the training labels validate too; else a half."""
+
+
+class Plan(BaseModel):
+    """Sizes of a run, fixed when it starts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    probe: int
+    validation: int = Field(description="blind random items, the probe included")
+    train: int = Field(description="random training items")
+    batch: int = Field(description="items given to people in each later iteration")
+    look_at: tuple[int, ...] = Field(description="human labels at which each look falls due")
+
+
+def make_plan(settings: Settings, promise: Promise, n: int) -> Plan:
+    """Sizes for ``n`` items that can be labelled."""
+    s = settings.sizes
+    validation, train = _random_sizes(settings, promise, n)
+    probe = min(s.probe, n)
+    validation = min(max(validation, probe), n)
+    train = min(train, n - validation)
+    batch = s.batch or min(200, max(10, round(n / 5)))
+    # a tenth of a large set is labelled before the promise is tested; then equal steps
+    first = s.look_at or max(validation + train, min(n // 10, 2000))
+    looks = min(settings.promise.looks, 3)
+    return Plan(
+        probe=probe,
+        validation=validation,
+        train=train,
+        batch=batch,
+        look_at=tuple(first + k * 2 * batch for k in range(looks)),
+    )
+
+
+def _random_sizes(settings: Settings, promise: Promise, n: int) -> tuple[int, int]:
+    """(validation, train) before they are fitted to the number of items."""
+    s = settings.sizes
+    validation, train = s.validation, s.train
+    if s.validation_share is not None and validation is None:
+        validation = round(n * next(share for under, share in s.validation_share if under == 0 or n < under))
+    if validation is not None and train is not None:
+        return validation, train
+    high = RANDOM_HIGH
+    if promise.binary:
+        needed = round(first_rung_items(promise.target, promise.delta, True) / FIRST_COVERAGE)
+        high = max(high, 2 * needed)
+    total = min(n, max(RANDOM_LOW, min(high, round(n / 3))))
+    share = VALIDATION_SHARE if settings.promise.cross_fit else 0.5
+    validation = round(total * share) if validation is None else validation
+    return validation, max(0, total - validation) if train is None else train

@@ -1,0 +1,143 @@
+"""What ``gtloop status`` says: counts, money, the promise, iterations; and the one sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gtloop.config import Settings
+from gtloop.evidence import Promise
+from gtloop.money import show, usd
+from gtloop.state import ALIAS, ASKED, HUMAN, MACHINE, POOL, QUARANTINED, UNLABELABLE, State
+
+
+def status(run: str, state: State, settings: Settings, promise: Promise) -> dict[str, Any]:
+    """The JSON of ``gtloop status RUN --json`` (design section 4)."""
+    f, r = state.facts, settings.run
+    found: dict[str, Any] = {
+        "run": run,
+        "task": r.task,
+        "annotator": r.annotator,
+        "detector": r.detector,
+        "sampler": r.sampler,
+        "preset": r.preset,
+        "state": run_state(state),
+        "items": items(state),
+        "annotations": f.annotations,
+        "cost_usd": _costs(state, settings),
+        "saving": None,
+        "saving_items": _saving_items(state),
+        "promise": promised(state, promise),
+        "iterations": [_iteration(n, state) for n in sorted(f.rounds)],
+    }
+    cost = found["cost_usd"]
+    if cost["if_all_human"]:
+        found["saving"] = round(1 - cost["total"] / cost["if_all_human"], 6)
+    found["summary"] = sentence(found, f.why)
+    return found
+
+
+def run_state(state: State) -> str:
+    """``finished``, ``waiting`` for people, ``paused: budget``, ``paused: confirm`` or ``running``."""
+    f = state.facts
+    if f.finished:
+        return "finished"
+    if f.paused:
+        return f"paused: {f.paused}"
+    return "waiting" if f.open else "running"
+
+
+def items(state: State) -> dict[str, int]:
+    """Counts by status; all but ``total`` sum to ``total``. Items that people have now count as pool."""
+    return {
+        "total": len(state.status),
+        "human": state.count(HUMAN),
+        "machine": state.count(MACHINE),
+        "pool": state.count(POOL) + state.count(ASKED),
+        "quarantined": state.count(QUARANTINED),
+        "unlabelable": state.count(UNLABELABLE),
+        "aliases": state.count(ALIAS),
+    }
+
+
+def labelable(state: State) -> int:
+    """Items that somebody has to label: no aliases, no unreadable ones."""
+    return len(state.status) - state.count(ALIAS) - state.count(QUARANTINED)
+
+
+def _costs(state: State, settings: Settings) -> dict[str, float]:
+    bill = state.facts.bill
+    return {
+        "human": usd(bill.human),
+        "machine": usd(bill.machine),
+        "fees": usd(bill.fees),
+        "total": usd(bill.total),
+        "if_all_human": usd(labelable(state) * settings.prices.request(settings.run.workers)),
+        "reserved": usd(bill.reserved),
+    }
+
+
+def _saving_items(state: State) -> float:
+    return round(state.count(MACHINE) / max(1, labelable(state)), 6)
+
+
+def promised(state: State, promise: Promise) -> dict[str, Any]:
+    """The promise: what is certified (a bound), estimated (plug-in) and measured (after an audit)."""
+    f = state.facts
+    passed = [c for c in f.certificates if c.threshold is not None]
+    machine = sum(c.pool for c in passed)
+
+    def mean(values: list[float | None]) -> float | None:
+        if not machine or any(v is None for v in values):
+            return None
+        return sum(v * c.pool for v, c in zip(values, passed, strict=True) if v is not None) / machine
+
+    return {
+        "kind": promise.kind,
+        "metric": promise.metric,
+        "target": promise.target if promise.kind == "selective" else None,
+        "max_loss": promise.max_loss,
+        "delta": promise.delta,
+        "delta_spent": round(f.delta_spent, 6),
+        "rule": promise.rule,
+        "exact": all(c.exact for c in passed) and promise.rule == "exact",
+        "certified": mean([c.bound for c in passed]),
+        "estimated": mean([c.estimate for c in passed]),
+        "measured": None,
+        "looks": f.looks,
+        "why": f.why,
+        "certificates": [c.model_dump() for c in f.certificates],
+    }
+
+
+def _iteration(n: int, state: State) -> dict[str, Any]:
+    r = state.facts.rounds[n]
+    return {
+        "n": n,
+        "phase": state.facts.batches[n].phase if n in state.facts.batches else "machine",
+        "human": r.human,
+        "machine": r.machine,
+        "threshold": r.threshold,
+        "certified": r.certified,
+        "coverage": r.coverage,
+        "cost_usd": usd(r.cost),
+        "seconds": r.seconds,
+        "objects": {"human": r.objects_human, "machine": r.objects_machine},
+    }
+
+
+def sentence(found: dict[str, Any], why: str) -> str:
+    """One line: who labelled how much, what it cost and saved, and why no more."""
+    n, cost, p = found["items"], found["cost_usd"], found["promise"]
+    text = f"{n['human']} images labelled by people, {n['machine']} by machine"
+    left = {k: n[k] for k in ("pool", "quarantined", "unlabelable", "aliases") if n[k]}
+    if left:
+        text += " (" + ", ".join(f"{v} {'left' if k == 'pool' else k}" for k, v in left.items()) + ")"
+    if cost["if_all_human"]:
+        text += f"; {show(round(cost['total'] * 1e6))} paid, {found['saving']:.0%} saved"
+    if p["certified"] is not None:
+        quality = "1 - mean loss" if p["kind"] == "dataset" else f"{p['metric']} of machine labels"
+        how = "" if p["exact"] else ", approximate" if p["rule"] == "ttest" else ", cross-fitted"
+        text += f"; {quality} certified at least {p['certified']:.3f} (delta {p['delta']:g}{how})"
+    elif n["machine"] and p["estimated"] is not None:
+        text += f"; {p['metric']} of machine labels estimated {p['estimated']:.3f}, not certified"
+    return text + (f"; {why}" if why and not n["machine"] else "")

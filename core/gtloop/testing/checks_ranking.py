@@ -1,0 +1,185 @@
+"""What samplers and scores promise: arithmetic on columns, without surprises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gtloop.interfaces import Pick, PoolView
+from gtloop.testing.case import Case, CheckSkipped, require
+
+POOL = 40
+EMBEDDING = 8
+"""Columns of the embedding, the only column that is a matrix."""
+
+
+def check_picks_distinct_rows_of_the_view(case: Case) -> None:
+    """At most n distinct rows of the view, as integers, with one sentence why."""
+    view = _view(case)
+    for n in (0, 1, 7, POOL):
+        pick = _select(case, view, n)
+        require(len(pick.rows) == n, f"{len(pick.rows)} rows picked of {POOL}, {n} were asked for")
+        require(np.issubdtype(np.asarray(pick.rows).dtype, np.integer), f"rows are {np.asarray(pick.rows).dtype}")
+        require(len(np.unique(pick.rows)) == len(pick.rows), "a row is picked twice")
+        strange = np.setdiff1d(pick.rows, view.rows)
+        require(not len(strange), f"rows that the view does not have: {strange[:3]}")
+        require(pick.reason.strip() and "\n" not in pick.reason, f"reason is {pick.reason!r}, not one line")
+
+
+def check_large_n_takes_the_whole_pool(case: Case) -> None:
+    """More than there are gives all; an empty view gives none."""
+    view = _view(case)
+    pick = _select(case, view, POOL + 60)
+    require(
+        sorted(pick.rows) == sorted(view.rows), f"{len(pick.rows)} of {POOL} rows picked when {POOL + 60} were wanted"
+    )
+    nothing = PoolView(view.rows[:0], {k: v[:0] for k, v in view.columns.items()})
+    require(len(_select(case, nothing, 5).rows) == 0, "rows picked from an empty view")
+
+
+def check_seed_decides(case: Case) -> None:
+    """The same view and generator give the same rows."""
+    view = _view(case)
+    a, b = _select(case, view, 9), _select(case, view, 9)
+    require(np.array_equal(a.rows, b.rows), "equal generators give different rows")
+
+
+def check_ties_are_broken_at_random(case: Case) -> None:
+    """Where all candidates are equal, another generator gives other rows, not always the first."""
+    view = _view(case)
+    flat = PoolView(view.rows, {k: np.full_like(v, 0.5) for k, v in view.columns.items()})
+    picks = {tuple(sorted(_select(case, flat, 5, seed).rows)) for seed in range(6)}
+    require(len(picks) > 1, f"among equals it always picks {sorted(picks)[0]}")
+
+
+def check_input_is_not_changed(case: Case) -> None:
+    """The view's arrays are left as they were."""
+    view = _view(case)
+    before = {k: v.copy() for k, v in view.columns.items()}
+    rows = view.rows.copy()
+    _select(case, view, 9)
+    require(np.array_equal(rows, view.rows), "select changes view.rows")
+    changed = [k for k, v in before.items() if not np.array_equal(v, view.columns[k])]
+    require(not changed, f"select changes the columns {', '.join(changed)}")
+
+
+def check_reads_only_what_it_needs(case: Case) -> None:
+    """The columns that it declares in ``needs`` are enough."""
+    view = _view(case)
+    declared = PoolView(view.rows, {k: view.columns[k] for k in sorted(case.cls.needs)})
+    try:
+        pick = _select(case, declared, 9)
+    except KeyError as e:
+        require(False, f"it reads column {e}, which is not in needs")
+    require(len(pick.rows) == 9, f"with the declared columns only, it picks {len(pick.rows)} of 9 rows")
+
+
+def check_works_without_predictions(case: Case) -> None:
+    """A sampler that needs no column works on a pool without any; others are never asked then."""
+    if case.cls.needs:
+        raise CheckSkipped("core draws at random in its place")
+    pick = _select(case, PoolView(_view(case).rows), 9)
+    require(len(pick.rows) == 9, f"without predictions it picks {len(pick.rows)} of 9 rows")
+
+
+def check_score_is_in_range(case: Case) -> None:
+    """One finite value in [0, 1] for each row, also for none."""
+    columns = _features(case)
+    n = len(next(iter(columns.values())))
+    values = np.asarray(_score(case, columns))
+    require(values.shape == (n,), f"score has shape {values.shape} for {n} rows")
+    require(np.isfinite(values).all(), "score is not finite")
+    require(((values >= 0) & (values <= 1)).all(), f"score is outside [0, 1]: {values.min()} to {values.max()}")
+    empty = np.asarray(_score(case, {k: v[:0] for k, v in columns.items()}))
+    require(empty.shape == (0,), f"score of no rows has shape {empty.shape}")
+
+
+def check_score_is_pure(case: Case) -> None:
+    """The same columns give the same score, row by row, and are left as they were."""
+    columns = _features(case)
+    before = {k: v.copy() for k, v in columns.items()}
+    whole = np.asarray(_score(case, columns))
+    changed = [k for k, v in before.items() if not np.array_equal(v, columns[k])]
+    require(not changed, f"score changes the columns {', '.join(changed)}")
+    back = np.asarray(_score(case, {k: v[::-1] for k, v in columns.items()}))
+    require(np.allclose(whole, back[::-1]), "the score of a row depends on the other rows")
+
+
+def check_score_needs_are_declared(case: Case) -> None:
+    """The columns that it declares in ``needs`` are enough."""
+    columns = _features(case)
+    try:
+        _score(case, {k: columns[k] for k in sorted(case.cls.needs)})
+    except KeyError as e:
+        require(False, f"it reads column {e}, which is not in needs")
+
+
+def check_sure_beats_unsure(case: Case) -> None:
+    """Perfect predictions score at least as high as hopeless ones."""
+    if not case.task_name:
+        raise CheckSkipped("no installed task gives the features that it needs")
+    task = case.task
+    raws = [task.raw(t) for t in case.truths if task.count(t)]
+    sure = _score(case, _stack(case, [task.features(raw, 0.5) for raw in raws]))
+    dim = [{**r, **{k: [v * 0.55 for v in r[k]] for k in ("scores", "probabilities") if k in r}} for r in raws]
+    unsure = _score(case, _stack(case, [task.features(raw, 0.5) for raw in dim]))
+    if all(a == b for a, b in zip(raws, dim, strict=True)):
+        raise CheckSkipped("the raw predictions of this task have no scores or probabilities")
+    require(
+        np.mean(sure) >= np.mean(unsure),
+        f"sure predictions score {np.mean(sure):.2f}, unsure ones {np.mean(unsure):.2f}",
+    )
+
+
+def _view(case: Case) -> PoolView:
+    rng = case.rng(5)
+    rows = np.sort(rng.permutation(3 * POOL)[:POOL]).astype(np.int32)
+    names = {"score", "n_objects", "embedding", "margin", "entropy"} | case.cls.needs
+    columns: dict[str, NDArray[np.float32]] = {name: rng.random(POOL, dtype=np.float32) for name in sorted(names)}
+    columns["n_objects"] = rng.integers(0, 6, POOL).astype(np.float32)
+    columns["embedding"] = rng.random((POOL, EMBEDDING), dtype=np.float32)
+    return PoolView(rows, columns)
+
+
+def _select(case: Case, view: PoolView, n: int, seed: int = 0) -> Pick:
+    pick: Pick = case.build().select(view, n, case.rng(6, seed))
+    return pick
+
+
+def _features(case: Case) -> dict[str, NDArray[np.float32]]:
+    """Columns of real features where a task gives them, and of random numbers in [0, 1]."""
+    rng = case.rng(8)
+    noise = {name: rng.random(50, dtype=np.float32) for name in sorted({*case.cls.needs, "n_objects"})}
+    noise["n_objects"] = rng.integers(0, 5, 50).astype(np.float32)
+    if not case.task_name:
+        return noise
+    names = case.task.feature_names
+    real = _stack(case, [case.task.features(case.task.raw(t), 0.5) for t in case.truths])
+    return {k: np.concatenate([real[k], noise.get(k, rng.random(50, dtype=np.float32))]) for k in names}
+
+
+def _stack(case: Case, rows: list[NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    return dict(zip(case.task.feature_names, np.stack(rows).T, strict=True))
+
+
+def _score(case: Case, columns: dict[str, NDArray[np.float32]]) -> Any:
+    return case.build().score(columns)
+
+
+SAMPLER_CHECKS = (
+    check_picks_distinct_rows_of_the_view,
+    check_large_n_takes_the_whole_pool,
+    check_seed_decides,
+    check_ties_are_broken_at_random,
+    check_input_is_not_changed,
+    check_reads_only_what_it_needs,
+    check_works_without_predictions,
+)
+SCORE_CHECKS = (
+    check_score_is_in_range,
+    check_score_is_pure,
+    check_score_needs_are_declared,
+    check_sure_beats_unsure,
+)

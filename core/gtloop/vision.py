@@ -1,0 +1,115 @@
+"""The machine half of an iteration: fit and predict through the executor, atomically and resumably."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gtloop.errors import NotEnoughData
+from gtloop.events import ItemsPredicted, ItemsQuarantined
+from gtloop.interfaces import Example, Predicted, Rows
+from gtloop.job import Job
+from gtloop.keyed import rng
+from gtloop.picking import quarantine
+from gtloop.store import sync_dir
+
+SHARD = 2048
+"""Rows in a shard of predictions: what a kill can lose of a long prediction."""
+
+
+def fit_model(job: Job, name: str, rows: Rows) -> tuple[str | None, dict[str, float]]:
+    """Fit on the human labels of ``rows`` into ``models/<name>``, which appears whole or not at all.
+
+    Returns:
+        The folder relative to the run (None for a detector that is not trainable), and metrics.
+
+    Raises:
+        NotEnoughData: The detector can't do with so little.
+    """
+    detector = job.plugins.detector
+    if not detector.trainable:
+        return None, {}
+    if not len(rows):
+        raise NotEnoughData("no training image has a human label")
+    payloads = dict(job.store.payloads(job.state.facts.human_files, rows))
+    examples = [Example(job.items[int(r)], payloads[int(r)]) for r in rows]
+    final = job.root / "models" / name
+    work = final.with_name(f".{name}.partial")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    seed = int(rng(job.seed, "fit", name).integers(2**31))
+    metrics = job.plugins.executor.fit(detector, examples, work, seed=seed, progress=job.progress)
+    shutil.rmtree(final, ignore_errors=True)
+    work.rename(final)
+    sync_dir(final.parent)
+    return str(final.relative_to(job.root)), {k: float(v) for k, v in metrics.items()}
+
+
+def predict_rows(job: Job, name: str, model: str | None, rows: Rows) -> tuple[ItemsPredicted, ItemsQuarantined | None]:
+    """Predict ``rows`` into shards below ``predictions/<name>``; shards that are there are kept."""
+    started = time.monotonic()
+    folder = f"predictions/{name}"
+    bad: dict[int, str] = {}
+    paths: list[Path] = []
+    for number, start in enumerate(range(0, len(rows), SHARD)):
+        path = f"{folder}/part-{number:05d}.parquet"
+        paths.append(job.root / path)
+        shard = rows[start : start + SHARD]
+        if not paths[-1].exists():
+            _write_shard(job, path, model, shard, start, len(rows))
+        done = job.store.read_path(path, ["row"])["row"]
+        missing = np.setdiff1d(shard, done)
+        if len(missing):
+            faults = job.store.read_path(path.replace("part-", "faults-"), ["row", "reason"])
+            bad.update({int(r): t for r, t in zip(faults["row"], faults["reason"], strict=True)})
+    digest = hashlib.sha256(b"".join(hashlib.sha256(p.read_bytes()).digest() for p in paths)).hexdigest()
+    event = ItemsPredicted(
+        iteration=job.state.iteration,
+        model=name,
+        path=folder,
+        rows=len(rows) - len(bad),
+        parts=len(paths),
+        sha256=digest,
+        seconds=round(time.monotonic() - started, 3),
+    )
+    return event, quarantine(job, bad, name) if bad else None
+
+
+def _write_shard(job: Job, path: str, model: str | None, shard: Rows, start: int, total: int) -> None:
+    """One shard: raw predictions with the features and slice that the task sees in them."""
+    task, cut = job.plugins.task, job.settings.run.cut
+    good: list[Predicted] = []
+    bad: list[Predicted] = []
+    for p in _predictions(job, model, shard, start, total):
+        (good if p.raw is not None else bad).append(p)
+    if bad:
+        columns: dict[str, Any] = {
+            "row": np.array([p.item.row for p in bad], np.int32),
+            "reason": [p.fault for p in bad],
+        }
+        job.store.write(path.replace("part-", "faults-"), columns)
+    features = [task.features(p.raw, cut) for p in good if p.raw is not None]
+    job.store.write(
+        path,
+        {
+            "row": np.array([p.item.row for p in good], np.int32),
+            "slice": [task.slice(p.raw, cut) for p in good if p.raw is not None],
+            "features": np.array(features, np.float32).reshape(len(good), len(task.feature_names)),
+            "raw_json": [p.raw for p in good],
+        },
+    )
+
+
+def _predictions(job: Job, model: str | None, shard: Rows, start: int, everything: int) -> Iterator[Predicted]:
+    def progress(step: str, done: int, total: int | None, note: str = "") -> None:
+        job.progress(step, start + done, everything, note)
+
+    folder = None if model is None else job.root / model
+    items = (job.items[int(r)] for r in shard)
+    yield from job.plugins.executor.predict(job.plugins.detector, folder, items, progress)

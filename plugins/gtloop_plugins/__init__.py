@@ -1,0 +1,88 @@
+"""The built-in plugins, on the same road as anybody else's: one entry point, hooks that yield classes.
+
+Plugin modules are light: what they wrap is imported inside their functions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import gtloop
+
+if TYPE_CHECKING:
+    import typer
+
+    from gtloop.events import Event
+    from gtloop.interfaces import Annotator, Detector, Executor, Format, Sampler, Score, Task
+
+
+@gtloop.hookimpl
+def gtloop_tasks() -> list[type[Task]]:
+    from gtloop_plugins.tasks.bbox import BBox
+    from gtloop_plugins.tasks.classification import Classification
+
+    return [BBox, Classification]
+
+
+@gtloop.hookimpl
+def gtloop_annotators() -> list[type[Annotator]]:
+    from gtloop_plugins.annotators.files import Files
+    from gtloop_plugins.annotators.synthetic import Synthetic
+
+    return [Files, Synthetic]
+
+
+@gtloop.hookimpl
+def gtloop_detectors() -> list[type[Detector]]:
+    from gtloop_plugins.detectors.predictions import Predictions
+    from gtloop_plugins.detectors.stub import Stub
+    from gtloop_plugins.detectors.torchvision import TorchvisionDetector
+
+    return [Predictions, Stub, TorchvisionDetector]
+
+
+@gtloop.hookimpl
+def gtloop_samplers() -> list[type[Sampler]]:
+    from gtloop_plugins.samplers.random import Random
+    from gtloop_plugins.samplers.uncertainty import Uncertainty
+
+    return [Random, Uncertainty]
+
+
+@gtloop.hookimpl
+def gtloop_scores() -> list[type[Score]]:
+    from gtloop_plugins.scores.mean import Mean
+    from gtloop_plugins.scores.product import Product
+
+    return [Mean, Product]
+
+
+@gtloop.hookimpl
+def gtloop_formats() -> list[type[Format]]:
+    from gtloop_plugins.formats.coco import Coco
+    from gtloop_plugins.formats.folder import ClassFolders
+    from gtloop_plugins.formats.jsonl import JsonLines
+    from gtloop_plugins.formats.voc import Voc
+
+    return [Coco, ClassFolders, JsonLines, Voc]
+
+
+@gtloop.hookimpl
+def gtloop_executors() -> list[type[Executor]]:
+    from gtloop_plugins.executors.local import Local
+
+    return [Local]
+
+
+@gtloop.hookimpl
+def gtloop_commands(app: typer.Typer) -> None:
+    from gtloop_plugins.commands import plugins
+
+    app.add_typer(plugins.app, name="plugins")
+
+
+@gtloop.hookimpl
+def gtloop_event(event: Event, state: State) -> None:
+    from gtloop_plugins.observers import narrator
+
+    narrator.observe(event, state)

@@ -1,0 +1,1 @@
+"""The parts of ``gtloop report``: numbers, plots, pictures, and the page that holds them."""

@@ -1,0 +1,326 @@
+"""The plots of a report, drawn with matplotlib: each a function of plain data, in a light or a dark theme.
+
+Colours mean the same everywhere: blue is people, orange is the machine, green is the truth. No text in a
+plot repeats what its caption says.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gtloop_plugins.commands.reporting.measure import Floats, Group
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+HUMAN, MACHINE, TRUTH = "#4c72b0", "#dd8452", "#2f9e57"
+ANSWER = "#9fb6da"
+"""Single answers of people: a paler blue than their label."""
+COLOURS = {"human": HUMAN, "machine": MACHINE}
+NAMES = {"human": "people", "machine": "machine"}
+BINS = np.linspace(0, 1, 17)
+DPI = 160
+MAX_CATEGORIES = 30
+"""Categories that a plot shows, the most frequent ones."""
+MAX_CONFUSION = 12
+"""Categories up to which a confusion matrix writes its numbers into the cells."""
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Ink, lines and paper of a plot."""
+
+    ink: str
+    faint: str
+    paper: str
+    human: str = HUMAN
+    machine: str = MACHINE
+    truth: str = TRUTH
+
+
+LIGHT = Theme(ink="#2b3138", faint="#dfe3e8", paper="#ffffff")
+DARK = Theme(ink="#c9d1d9", faint="#343b44", paper="#171b20")
+
+Draw = Callable[["Figure", Theme], None]
+
+
+def render(draw: Draw, theme: Theme, size: tuple[float, float]) -> bytes:
+    """A plot as PNG, ``size`` in inches at ``DPI``; the same input gives the same bytes."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    style: dict[Any, Any] = {
+        "font.family": "sans-serif",
+        "font.size": 9,
+        "axes.edgecolor": theme.faint,
+        "axes.labelcolor": theme.ink,
+        "axes.titlecolor": theme.ink,
+        "axes.titlesize": 9.5,
+        "axes.titlelocation": "left",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.facecolor": theme.paper,
+        "axes.axisbelow": True,
+        "figure.facecolor": theme.paper,
+        "text.color": theme.ink,
+        "xtick.color": theme.ink,
+        "ytick.color": theme.ink,
+        "xtick.major.size": 0,
+        "ytick.major.size": 0,
+        "axes.grid": True,
+        "axes.grid.axis": "y",
+        "grid.color": theme.faint,
+        "grid.linewidth": 0.7,
+        "legend.frameon": False,
+        "legend.fontsize": 8.5,
+    }
+    with mpl.rc_context(style):
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        draw(figure, theme)
+        out = io.BytesIO()
+        figure.savefig(out, format="png", dpi=DPI, metadata={"Software": None})
+    return out.getvalue()
+
+
+# ------------------------------------------------------------------------------------- iterations
+
+
+def progress(iterations: Sequence[Mapping[str, Any]]) -> Draw:
+    """Images and objects of every iteration, people below the machine."""
+
+    def draw(figure: Figure, theme: Theme) -> None:
+        left, right = figure.subplots(1, 2)
+        n = [int(i["n"]) for i in iterations]
+        _stacked(left, theme, n, [i["human"] for i in iterations], [i["machine"] for i in iterations])
+        left.set(title="images", xlabel="iteration")
+        objects = [i["objects"] for i in iterations]
+        _stacked(right, theme, n, [o["human"] for o in objects], [o["machine"] for o in objects])
+        right.set(title="objects in their labels", xlabel="iteration")
+        left.legend(loc="best")
+
+    return draw
+
+
+def cost(iterations: Sequence[Mapping[str, Any]], if_all_human: float) -> Draw:
+    """Dollars of every iteration, and their running total against people labelling everything."""
+
+    def draw(figure: Figure, theme: Theme) -> None:
+        left, right = figure.subplots(1, 2)
+        n = [int(i["n"]) for i in iterations]
+        paid = np.array([float(i["cost_usd"]) for i in iterations])
+        left.bar(n, paid, 0.66, color=[_mixed(i, theme) for i in iterations])
+        left.set(title="US dollars", xlabel="iteration")
+        right.step(n, np.cumsum(paid), where="mid", color=theme.ink, linewidth=1.6, label="paid so far")
+        right.axhline(if_all_human, color=theme.human, linestyle=(0, (4, 3)), linewidth=1.2)
+        right.annotate(
+            f"people label everything: ${if_all_human:,.2f}",
+            (0.02, if_all_human),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            xytext=(0, -11),
+            color=theme.human,
+            fontsize=8.5,
+        )
+        right.set(title="US dollars, running total", xlabel="iteration")
+        right.set_ylim(0, 1.08 * max(if_all_human, float(paid.sum()), 0.01))
+        for ax in (left, right):
+            _whole(ax, n)
+
+    return draw
+
+
+def _mixed(iteration: Mapping[str, Any], theme: Theme) -> str:
+    return theme.machine if iteration["machine"] and not iteration["human"] else theme.human
+
+
+def _stacked(ax: Axes, theme: Theme, n: Sequence[int], human: Sequence[int], machine: Sequence[int]) -> None:
+    ax.bar(n, human, 0.66, color=theme.human, label="people")
+    ax.bar(n, machine, 0.66, bottom=human, color=theme.machine, label="machine")
+    _whole(ax, n)
+
+
+def _whole(ax: Axes, n: Sequence[int]) -> None:
+    """Whole iterations on the x axis, with room around a single one."""
+    from matplotlib.ticker import MaxNLocator
+
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if n:
+        ax.set_xlim(min(n) - 1, max(n) + 1)
+
+
+# ---------------------------------------------------------------------------------------- quality
+
+
+def histogram(quality: Mapping[str, Floats], target: float | None, metric: str) -> Draw:
+    """Images by quality in 16 bins, one panel a source, with the mean and the promised mean."""
+
+    def draw(figure: Figure, theme: Theme) -> None:
+        shown = [s for s in ("human", "machine") if len(quality[s])]
+        axes = np.atleast_1d(figure.subplots(1, len(shown), sharex=True))
+        for ax, source in zip(axes, shown, strict=True):
+            values = quality[source]
+            ax.hist(values, BINS, color=getattr(theme, source), edgecolor=theme.paper, linewidth=0.6)
+            mean = float(values.mean())
+            ax.axvline(mean, color=theme.ink, linewidth=1.2)
+            ax.set(title=f"{NAMES[source]}: {len(values)} images, mean {mean:.3f}", xlabel=metric, xlim=(0, 1))
+            lines = [(mean, "mean", theme.ink)]
+            if source == "machine" and target is not None:
+                ax.axvline(target, color=theme.ink, linewidth=1.2, linestyle=(0, (2, 2)))
+                lines.append((target, f"promised mean {target:g}", theme.ink))
+            _name_lines(ax, lines)
+        axes[0].set_ylabel("images")
+
+    return draw
+
+
+def _name_lines(ax: Axes, lines: Sequence[tuple[float, str, str]]) -> None:
+    """Write names next to vertical lines, one below the other, on the side that has room."""
+    ax.margins(y=0.3)
+    for i, (x, name, colour) in enumerate(lines):
+        left = x > 0.5
+        ax.annotate(
+            name,
+            (x, 0.97 - 0.08 * i),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            xytext=(-4 if left else 4, 0),
+            ha="right" if left else "left",
+            va="top",
+            fontsize=8.5,
+            color=colour,
+        )
+
+
+def confidence(points: Mapping[str, tuple[Floats, Floats]], groups: Sequence[Group], metric: str, of: str) -> Draw:
+    """Quality against confidence: every image with a least-squares line a source, and group means.
+
+    Args:
+        points: Source to (confidence, quality), (n,) each.
+        groups: Of the source ``of``, most confident first.
+        metric: Name of the quality.
+        of: ``human`` or ``machine``.
+    """
+
+    def draw(figure: Figure, theme: Theme) -> None:
+        left, right = figure.subplots(1, 2)
+        for source, (x, y) in points.items():
+            colour = getattr(theme, source)
+            left.scatter(x, y, s=14, color=colour, alpha=_alpha(len(x)), linewidths=0, label=NAMES[source])
+            if len(x) > 2 and np.ptp(x) > 1e-9:
+                slope, at = np.polyfit(x, y, 1)
+                ends = np.array([x.min(), x.max()])
+                left.plot(ends, slope * ends + at, color=colour, linewidth=1.6)
+        left.set(title="every image", xlabel="confidence", ylabel=metric, xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
+        handles = left.legend(loc="lower left").legend_handles
+        for handle in handles:
+            if handle is not None:
+                handle.set_alpha(1)
+        colour = getattr(theme, of)
+        middle = [(g.first + g.last) / 2 for g in groups]
+        width = [0.86 * (g.last - g.first) for g in groups]
+        right.bar(middle, [g.quality for g in groups], width, color=colour, alpha=0.55, label="this group")
+        right.plot(
+            [g.last for g in groups],
+            [g.top for g in groups],
+            "o-",
+            color=theme.ink,
+            markersize=3.5,
+            label="all up to here",
+        )
+        right.set(
+            title=f"{NAMES[of]}, sorted by confidence, surest first",
+            xlabel="% of images",
+            ylabel=f"mean {metric}",
+            xlim=(0, 100),
+            ylim=(0, 1.05),
+        )
+        right.legend(loc="lower left")
+
+    return draw
+
+
+def _alpha(n: int) -> float:
+    return float(np.clip(60 / max(n, 1), 0.15, 0.7))
+
+
+# ------------------------------------------------------------------------------- objects, categories
+
+
+def objects(human: Sequence[int], machine: Sequence[int]) -> Draw:
+    """Images by number of objects in their label."""
+
+    def draw(figure: Figure, theme: Theme) -> None:
+        ax = figure.subplots()
+        top = min(max([*human, *machine, 1]), 20)
+        x = np.arange(top + 1)
+        for values, source, shift in ((human, "human", -0.2), (machine, "machine", 0.2)):
+            counts = np.bincount(np.minimum(np.array(values, int), top), minlength=top + 1)
+            ax.bar(x + shift, counts, 0.38, color=getattr(theme, source), label=NAMES[source])
+        ax.set_xticks(x, [*map(str, x[:-1]), f"{top}+" if max([*human, *machine, 0]) > top else str(top)])
+        ax.set(xlabel="objects in the label", ylabel="images")
+        ax.legend(loc="upper right")
+
+    return draw
+
+
+def categories(counts: Mapping[str, Mapping[str, int]], truth: bool) -> Draw:
+    """Objects of every category by source, with the true number as a mark; the most frequent ones."""
+    ordered = sorted(counts, key=lambda c: -(counts[c]["human"] + counts[c]["machine"]))[:MAX_CATEGORIES]
+
+    def draw(figure: Figure, theme: Theme) -> None:
+        ax = figure.subplots()
+        y = np.arange(len(ordered))
+        human = np.array([counts[c]["human"] for c in ordered])
+        ax.barh(y, human, 0.66, color=theme.human, label="people")
+        ax.barh(y, [counts[c]["machine"] for c in ordered], 0.66, left=human, color=theme.machine, label="machine")
+        if truth:
+            true = [counts[c]["truth"] for c in ordered]
+            ax.plot(true, y, "|", color=theme.truth, markersize=16, markeredgewidth=2.4, label="truth")
+        ax.set_yticks(y, [_short(c) for c in ordered])
+        ax.invert_yaxis()
+        ax.grid(axis="y", visible=False)
+        ax.grid(axis="x", visible=True)
+        ax.legend(loc="lower right")
+
+    return draw
+
+
+def confusion(names: Sequence[str], panels: Sequence[tuple[str, NDArray[np.int64]]]) -> Draw:
+    """Confusion matrices side by side: rows are the truth, columns the label; shade is the share of the row."""
+
+    def draw(figure: Figure, theme: Theme) -> None:
+        axes = np.atleast_1d(figure.subplots(1, len(panels)))
+        for ax, (source, table) in zip(axes, panels, strict=True):
+            share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+            ax.imshow(share, cmap=_shades(theme, source), vmin=0, vmax=1)
+            wrong = 1 - np.trace(table) / max(table.sum(), 1)
+            ax.set(title=f"{NAMES[source]}: {table.sum()} images, {wrong:.1%} wrong", xlabel="label", ylabel="truth")
+            ticks = range(len(names))
+            ax.set_xticks(ticks, [_short(n) for n in names], rotation=90 if len(names) > 4 else 0)
+            ax.set_yticks(ticks, [_short(n) for n in names])
+            ax.grid(visible=False)
+            if len(names) <= MAX_CONFUSION:
+                for i, j in zip(*np.nonzero(table), strict=True):
+                    ink = theme.paper if share[i, j] > 0.6 else theme.ink
+                    ax.text(j, i, str(table[i, j]), ha="center", va="center", fontsize=8, color=ink)
+
+    return draw
+
+
+def _shades(theme: Theme, source: str) -> Any:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list(source, [theme.paper, getattr(theme, source)])
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 18 else name[:17] + "…"

@@ -1,0 +1,187 @@
+"""The page of a report: facts, plots and pictures put into ``page.html.j2``, and all of it written."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gtloop
+from gtloop.errors import UsageError
+from gtloop.store import write_atomic
+from gtloop_plugins.commands.reporting.figures import ANSWER, DARK, HUMAN, LIGHT, MACHINE, TRUTH, render
+from gtloop_plugins.commands.reporting.measure import Facts, unlabelled
+from gtloop_plugins.commands.reporting.panels import Plot, plots
+from gtloop_plugins.commands.reporting.pictures import galleries
+
+if TYPE_CHECKING:
+    from gtloop.interfaces import Task
+    from gtloop.run import Run
+
+RULES = {
+    "exact": "an exact test",
+    "ttest": "a t test, which is approximate",
+    "empirical": "the plain mean of the validation images, which certifies nothing",
+}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A plot as the page needs it: its words, and its PNGs as ``data:`` URIs."""
+
+    title: str
+    caption: str
+    light: str
+    dark: str
+    width: int
+
+
+def write_report(facts: Facts, run: Run, task: Task, folder: Path) -> Path:
+    """Write ``index.html`` and one PNG a plot to ``folder``.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        UsageError: The folder can't be written.
+    """
+    drawn = [
+        (p, render(p.draw, LIGHT, p.size), render(p.draw, DARK, p.size)) for p in plots(facts, run.settings.run.classes)
+    ]
+    page = build_page(facts, run, task, [_shown(*d) for d in drawn])
+    try:
+        for plot, light, _ in drawn:
+            write_atomic(folder / f"{plot.name}.png", light)
+        write_atomic(folder / "index.html", page.encode("utf-8", "surrogateescape"))
+    except OSError as e:
+        raise UsageError(f"cannot write {folder}: {e.strerror or e}; choose another place with --out") from e
+    return folder / "index.html"
+
+
+def _shown(plot: Plot, light: bytes, dark: bytes) -> Shown:
+    return Shown(plot.title, plot.caption, _data_uri(light), _data_uri(dark), round(96 * plot.size[0]))
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def build_page(facts: Facts, run: Run, task: Task, shown: Sequence[Shown]) -> str:
+    """The HTML of the report, complete in itself."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"figure": _figure, "usd": lambda v: f"${v:,.2f}", "share": lambda v: f"{v:.0%}"}
+    text = resources.files("gtloop_plugins.commands.reporting").joinpath("page.html.j2").read_text("utf-8")
+    s = facts.status
+    return environment.from_string(text).render(
+        s=s,
+        name=run.root.name,
+        version=gtloop.__version__,
+        colours={"human": HUMAN, "machine": MACHINE, "truth": TRUTH, "answer": ANSWER},
+        tiles=_tiles(s),
+        promise=_promise(s),
+        plots=shown,
+        galleries=galleries(facts, run, task),
+        reasons=facts.reasons,
+        unlabelled=unlabelled(facts.rows),
+        evaluation=_evaluation(s),
+        settings=_settings(run),
+        truth=facts.truth,
+    )
+
+
+def _figure(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _tiles(s: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """The numbers at the top: value, what it is, and a kind that gives its colour."""
+    items, cost = s["items"], s["cost_usd"]
+    tiles = [
+        (f"{items['human']:,}", "images labelled by people", "human"),
+        (f"{items['machine']:,}", "images labelled by machine", "machine"),
+        (f"{s['annotations']:,}", "answers of people", ""),
+    ]
+    left = items["pool"] + items["unlabelable"] + items["quarantined"]
+    if left:
+        tiles.append((f"{left:,}", "images without a label", ""))
+    if cost["if_all_human"]:
+        tiles.append((f"${cost['total']:,.2f}", f"paid; people alone: ${cost['if_all_human']:,.2f}", ""))
+    if s["quality"] and s["quality"]["all"]["mean"] is not None:
+        tiles.append((f"{s['quality']['all']['mean']:.3f}", f"{s['promise']['metric']} against the truth", "truth"))
+    return tiles
+
+
+def _promise(s: dict[str, Any]) -> dict[str, Any]:
+    """What was promised, in words, and its four numbers on one scale."""
+    p, machine = s["promise"], s["items"]["machine"]
+    selective = p["kind"] == "selective"
+    least = p["target"] if selective else 1 - p["max_loss"]
+    quality = f"mean {p['metric']}" if not p["metric"].startswith("mean") else p["metric"]
+    words = (
+        f"The {quality} of the machine labels is at least {least:g}"
+        if selective
+        else f"The mean loss over all images, where labels of people count as right, is at most {p['max_loss']:g}"
+    )
+    tested = [c for c in p["certificates"] if c["threshold"] is not None]
+    numbers = [
+        ("certified", p["certified"], "a lower bound that the test guarantees"),
+        (
+            "estimated",
+            p["estimated"],
+            f"mean of the {sum(c['n'] for c in tested):,} validation images above the threshold",
+        ),
+        ("measured", p["measured"], "by people, in an audit"),
+        ("true", p["true"], f"against the truth, {p['true_n']:,} images"),
+    ]
+    return {
+        "words": f"{words}, except with a probability of at most {p['delta']:g}; shown by {RULES[p['rule']]}.",
+        "least": least,
+        "numbers": [n for n in numbers if n[1] is not None],
+        "verdict": _verdict(p, machine, quality),
+        "tested": tested,
+    }
+
+
+def _verdict(p: dict[str, Any], machine: int, quality: str) -> tuple[str, str]:
+    """One sentence about how it ended, and ``kept``, ``broken`` or ``open``."""
+    if not machine:
+        return "Nothing was labelled by machine, so nothing was promised.", "open"
+    if p["kept"] is None:
+        known = (
+            "There is no truth to hold it against"
+            if not p["true_n"]
+            else f"The truth covers {p['true_n']} of {machine}"
+        )
+        return f"{known}; an audit measures it.", "open"
+    true = f"{quality} {p['true']:.3f}" if p["kind"] == "selective" else f"mean loss {1 - p['true']:.3f}"
+    return (f"Kept: in truth, {true}.", "kept") if p["kept"] else (f"Broken: in truth, {true}.", "broken")
+
+
+def _evaluation(s: dict[str, Any]) -> list[tuple[str, list[float | None]]]:
+    """One row a figure of the task: its name and its value for people, machine and all."""
+    by = s["evaluation"]
+    if by is None or not s["quality"]["all"]["count"]:
+        return []
+    return [(name, [by[source].get(name) for source in ("human", "machine", "all")]) for name in by["all"]]
+
+
+def _settings(run: Run) -> list[tuple[str, str]]:
+    """What it takes to run this again."""
+    r, p = run.settings.run, run.settings.prices
+    return [
+        ("source", str(r.source)),
+        ("task", r.task),
+        ("classes", ", ".join(r.classes)),
+        ("annotator", f"{r.annotator}, {r.workers} people an image"),
+        ("detector", r.detector),
+        ("sampler", r.sampler),
+        ("score", r.score),
+        ("preset, seed", f"{r.preset}, {r.seed}"),
+        ("prices", f"${p.answer_usd} an answer, ${p.item_fee_usd} fee an image, ${p.machine_fee_usd} a machine label"),
+        ("budget", "none" if r.budget_usd is None else f"${r.budget_usd:,.2f}"),
+    ]

@@ -1,0 +1,132 @@
+"""Which plots a run has something to show in, with the words that go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gtloop_plugins.commands.reporting import figures
+from gtloop_plugins.commands.reporting.measure import (
+    Facts,
+    Floats,
+    Measured,
+    by_confidence,
+    category_counts,
+    confusion,
+)
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot of the page: file name, heading, what one sees, and its size in inches."""
+
+    name: str
+    title: str
+    caption: str
+    draw: figures.Draw
+    size: tuple[float, float] = (9.2, 3.1)
+
+
+def plots(facts: Facts, categories_of_run: Sequence[str]) -> list[Plot]:
+    """The plots that this run has something to show in, in the order of the page."""
+    found = _of_iterations(facts) + _of_quality(facts)
+    counts = category_counts(facts.measured, categories_of_run)
+    named = [m.objects for m in facts.measured]
+    if named and max(named) > 1:
+        human, machine = ([m.objects for m in facts.of(s)] for s in ("human", "machine"))
+        found.append(
+            Plot(
+                "objects",
+                "Objects in an image",
+                "How many images have a label with so many objects.",
+                figures.objects(human, machine),
+            )
+        )
+    return found + _of_categories(facts, counts, categories_of_run)
+
+
+def _of_iterations(facts: Facts) -> list[Plot]:
+    status = facts.status
+    iterations = [i for i in status["iterations"] if i["human"] or i["machine"] or i["cost_usd"]]
+    if not iterations:
+        return []
+    found = [
+        Plot(
+            "iterations",
+            "Who labelled when",
+            "Labels that each iteration brought: images on the left, the objects in them on the right.",
+            figures.progress(iterations),
+        )
+    ]
+    if status["cost_usd"]["if_all_human"]:
+        found.append(
+            Plot(
+                "cost",
+                "What it cost",
+                "Dollars paid in each iteration, and their sum against what people would have cost for every image.",
+                figures.cost(iterations, status["cost_usd"]["if_all_human"]),
+            )
+        )
+    return found
+
+
+def _of_quality(facts: Facts) -> list[Plot]:
+    promise = facts.status["promise"]
+    metric = promise["metric"]
+    points = {s: _columns(facts.of(s)) for s in ("human", "machine")}
+    points = {s: p for s, p in points.items() if len(p[0])}
+    if not points:
+        return []
+    quality = {s: points[s][1] if s in points else np.zeros(0) for s in ("human", "machine")}
+    of = "machine" if "machine" in points else "human"
+    return [
+        Plot(
+            "quality",
+            "Quality against the truth",
+            f"Images by {metric} in 16 bins. The promise is about the mean of the machine labels, not about every one.",
+            figures.histogram(quality, promise["target"], metric),
+        ),
+        Plot(
+            "confidence",
+            "Does confidence know?",
+            "Left, every image with the least-squares line of each source; confidences of people and machine are on "
+            "different scales. Right, groups of equal size, from the surest to the least sure: where confidence "
+            "is of use, quality falls.",
+            figures.confidence(points, by_confidence(*points[of]), metric, of),
+        ),
+    ]
+
+
+def _columns(measured: Sequence[Measured]) -> tuple[Floats, Floats]:
+    known = [(m.label.confidence, m.quality) for m in measured if m.quality is not None]
+    table = np.array(known, np.float64).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
+
+
+def _of_categories(facts: Facts, counts: Mapping[str, Mapping[str, int]], order: Sequence[str]) -> list[Plot]:
+    found = []
+    labelled = [c for c in counts if counts[c]["human"] + counts[c]["machine"]]
+    if len(labelled) > 1 or (labelled and len(counts) > 1):
+        shown = min(len(counts), figures.MAX_CATEGORIES)
+        cut = (
+            f" The {figures.MAX_CATEGORIES} most frequent of {len(counts)}."
+            if len(counts) > figures.MAX_CATEGORIES
+            else ""
+        )
+        mark = " The green mark is the true number in the same images." if facts.truth else ""
+        caption = f"Objects of every category by who labelled them.{mark}{cut}"
+        plot = figures.categories(counts, facts.truth is not None)
+        found.append(Plot("categories", "Categories", caption, plot, (9.2, 1.1 + 0.3 * shown)))
+    everything = confusion(facts.measured, order)
+    if everything is not None:
+        names = everything[0]
+        tables = {s: confusion(facts.of(s), names) for s in ("human", "machine")}
+        panels = [(s, t[1]) for s, t in tables.items() if t is not None]
+        size = (9.2, min(9.0, 2.2 + 0.32 * len(names)))
+        caption = (
+            "Rows are the truth, columns the label, numbers are images; a darker cell is a larger share of its row."
+        )
+        found.append(Plot("confusion", "What is taken for what", caption, figures.confusion(names, panels), size))
+    return found

@@ -1,0 +1,229 @@
+"""Pictures of labels: a thumbnail with the label, the truth and single answers drawn on it, as JPEG.
+
+``draw_payload`` is the one place that knows how a payload looks, by its shape: boxes are drawn, a category
+is written in the caption, anything else leaves the image as it is.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gtloop.errors import BadImage
+from gtloop.images import header, thumbnail
+from gtloop.records import Item, Payload
+from gtloop_plugins.commands.reporting.figures import ANSWER, COLOURS, TRUTH
+from gtloop_plugins.commands.reporting.measure import (
+    Facts,
+    Measured,
+    answers_of,
+    best_and_worst,
+    most_and_least_confident,
+    names_in,
+    sample,
+)
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from gtloop.interfaces import Task
+    from gtloop.run import Run
+
+WIDTH, HEIGHT = 440, 330
+"""Largest picture, pixels: twice what the page shows, for sharp screens."""
+SHOWN = 8
+"""Pictures of a gallery."""
+JPEG_QUALITY = 82
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture with its caption.
+
+    Attributes:
+        uri: ``data:`` URI of a JPEG; empty where the image can't be read.
+        fault: Why it can't.
+        name: Name of the image.
+        notes: What the caption says, in order.
+        wrong: Whether the label names another category than the truth.
+    """
+
+    uri: str
+    fault: str
+    name: str
+    notes: tuple[str, ...]
+    wrong: bool = False
+    width: int = 0
+    height: int = 0
+
+
+def picture(item: Item, measured: Measured, metric: str, named: bool, answers: Sequence[Payload] = ()) -> Picture:
+    """Draw one label.
+
+    Args:
+        item: Its image.
+        measured: The label and what is known of it.
+        metric: Name of its quality.
+        named: Write categories next to boxes, not only confidences.
+        answers: Single answers that the label was made of, drawn thin.
+    """
+    notes, wrong = _notes(measured, metric)
+    try:
+        image = _canvas(item)
+    except BadImage as e:
+        return Picture("", str(e), item.name, notes, wrong)
+    scale = _scale(image, item)
+    for answer in answers:
+        draw_payload(image, answer, ANSWER, scale, width=1, plain=True)
+    if measured.truth is not None:
+        draw_payload(image, measured.truth, TRUTH, scale, width=3, plain=True)
+    draw_payload(image, measured.label.payload, COLOURS[measured.source], scale, width=2, named=named)
+    return Picture(_data_uri(image), "", item.name, notes, wrong, *image.size)
+
+
+def draw_payload(
+    image: Image.Image,
+    payload: Payload,
+    colour: str,
+    scale: tuple[float, float],
+    *,
+    width: int,
+    named: bool = False,
+    plain: bool = False,
+) -> None:
+    """Draw a payload on an image, in place; payloads without a shape of their own draw nothing.
+
+    Args:
+        image: RGB.
+        payload: In display pixels of the full image.
+        colour: Of its lines.
+        scale: Pixels of ``image`` for one pixel of the full image, x and y.
+        width: Of its lines, pixels.
+        named: Write the category at every box, not only its confidence.
+        plain: Write nothing at all.
+    """
+    from PIL import ImageDraw, ImageFont
+
+    pen = ImageDraw.Draw(image)
+    font = ImageFont.load_default(size=13)
+    for box in payload.get("boxes", ()):
+        x1, y1, x2, y2 = (v * s for v, s in zip(box["xyxy"], (*scale, *scale), strict=True))
+        x2, y2 = max(x1 + 1, x2), max(y1 + 1, y2)
+        pen.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline="#00000055", width=1)
+        pen.rectangle((x1, y1, x2, y2), outline=colour, width=width)
+        text = "" if plain else _name(box, named)
+        if text:
+            _tag(pen, font, text, x1, y1, colour)
+
+
+def _name(box: dict[str, Any], named: bool) -> str:
+    confidence = box.get("confidence")
+    parts = [str(box["category"])] if named else []
+    return " ".join(parts if confidence is None else [*parts, f"{confidence:.2f}"])
+
+
+def _tag(pen: Any, font: Any, text: str, x: float, y: float, colour: str) -> None:
+    """A name on a plate of the box's colour, above the box or inside where there is no room."""
+    left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
+    height = bottom - top + 5
+    y = y - height if y >= height else y
+    pen.rectangle((x, y, x + right - left + 6, y + height), fill=colour)
+    pen.text((x + 3, y + 2 - top), text, font=font, fill="white")
+
+
+def _canvas(item: Item) -> Image.Image:
+    """The image as large as the page shows it; small images are enlarged without smoothing."""
+    from PIL import Image
+
+    image = thumbnail(item.uri, max(WIDTH, HEIGHT))
+    factor = min(WIDTH / image.width, HEIGHT / image.height)
+    if factor == 1:
+        return image
+    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+    return image.resize(size, Image.Resampling.NEAREST if factor > 1.5 else Image.Resampling.LANCZOS)
+
+
+def _scale(image: Image.Image, item: Item) -> tuple[float, float]:
+    size = item.display_size
+    if size is None:  # not known to the run: the header knows
+        h = header(item.uri)
+        size = (h.height, h.width) if h.orientation >= 5 else (h.width, h.height)
+    return image.width / size[0], image.height / size[1]
+
+
+def _data_uri(image: Image.Image) -> str:
+    out = io.BytesIO()
+    image.save(out, format="JPEG", quality=JPEG_QUALITY, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def _notes(m: Measured, metric: str) -> tuple[tuple[str, ...], bool]:
+    """What a caption says, and whether the category is wrong."""
+    notes = []
+    wrong = False
+    payload = m.label.payload
+    if "category" in payload:
+        said = str(payload["category"])
+        true = names_in(m.truth)
+        wrong = bool(true) and true != [said]
+        notes.append(f"{said}, in truth {true[0]}" if wrong else said)
+    if m.quality is not None and "category" not in payload:
+        notes.append(f"{metric} {m.quality:.2f}")
+    notes.append(f"confidence {m.label.confidence:.2f}")
+    if "boxes" in payload and not payload["boxes"]:
+        notes.append("label: nothing there")
+    if m.truth is not None and m.true_objects == 0:
+        notes.append("truth: nothing there")
+    return tuple(notes), wrong
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Some pictures with a heading and what they have in common."""
+
+    title: str
+    caption: str
+    key: tuple[tuple[str, str], ...]
+    """Colour and meaning of the lines that are drawn; empty where none are."""
+    pictures: tuple[Picture, ...]
+
+
+def galleries(facts: Facts, run: Run, task: Task, n: int = SHOWN) -> list[Gallery]:
+    """Machine labels, best and worst (by confidence where there is no truth), and examples of human ones."""
+    metric = facts.status["promise"]["metric"]
+    named = len(run.settings.run.classes) > 1
+
+    def gallery(title: str, caption: str, of: Sequence[Measured], answers: dict[int, list[Payload]]) -> Gallery:
+        drawn = (picture(run.items[m.label.row], m, metric, named, answers.get(m.label.row, ())) for m in of)
+        return Gallery(title, caption, _key(of, any(answers.get(m.label.row) for m in of)), tuple(drawn))
+
+    machine, found = facts.of("machine"), []
+    if any(m.quality is not None for m in machine):
+        best, worst = best_and_worst(machine, n)
+        found.append(gallery("Machine labels furthest from the truth", f"Lowest {metric} first.", worst, {}))
+        found.append(gallery("Machine labels closest to the truth", f"Highest {metric} first.", best, {}))
+    else:
+        most, least = most_and_least_confident(machine, n)
+        found.append(gallery("Machine labels it was least sure of", "Least confident first.", least, {}))
+        found.append(gallery("Machine labels it was surest of", "Most confident first.", most, {}))
+    human = sample(facts.of("human"), n, run.settings.run.seed)
+    answers = answers_of(run, task, [m.label.row for m in human])
+    found.append(gallery("Labels of people", "Drawn at random.", human, answers))
+    return [g for g in found if g.pictures]
+
+
+def _key(measured: Sequence[Measured], answers: bool) -> tuple[tuple[str, str], ...]:
+    """The legend of drawn lines."""
+    if not any("boxes" in m.label.payload for m in measured):
+        return ()
+    sources = {m.source for m in measured}
+    lines = (
+        ("human", "label of people", "human" in sources),
+        ("machine", "label of the machine", "machine" in sources),
+        ("answer", "single answers", answers),
+        ("truth", "truth", any(m.truth is not None for m in measured)),
+    )
+    return tuple((colour, what) for colour, what, drawn in lines if drawn)

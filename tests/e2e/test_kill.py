@@ -1,0 +1,80 @@
+"""kill -9 at any moment loses nothing and pays nothing twice."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import gtloop
+import pytest
+import runs
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict, int, float]:
+    """A run that nobody interrupts: its settings, its facts, its number of events, its seconds."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    images, truth = runs.make_images(folder, 180)
+    given = runs.settings(images, truth)
+    started = time.monotonic()
+    child = runs.spawn(folder / "run", given)
+    child.join()
+    assert child.exitcode == 0
+    seconds = time.monotonic() - started
+    found = runs.facts(folder / "run")
+    phases = [b.phase for b in gtloop.open(folder / "run").state.facts.batches.values()]
+    assert phases == ["probe", "validation", "train", "active", "rest"]
+    assert found["finished"]
+    assert {"human", "machine"} == {label["source"] for label in found["labels"]}, "the run must have both to lose"
+    return given, found, len(list(gtloop.open(folder / "run").events())), seconds
+
+
+def test_the_same_seed_gives_the_same_run(unbroken: tuple, tmp_path: Path) -> None:
+    given, expected, _, _ = unbroken
+    runs.run_here(tmp_path / "run", given)
+    assert runs.facts(tmp_path / "run") == expected
+
+
+def test_another_seed_gives_another_run(unbroken: tuple, tmp_path: Path) -> None:
+    given, expected, _, _ = unbroken
+    other = given.model_copy(update={"run": given.run.model_copy(update={"seed": 1})})
+    runs.run_here(tmp_path / "run", other)
+    assert runs.facts(tmp_path / "run")["requests"] != expected["requests"]
+
+
+def test_killed_at_every_event_boundary(unbroken: tuple, tmp_path: Path) -> None:
+    """One run, killed after each single event that it commits."""
+    given, expected, events, _ = unbroken
+    kills = 0
+    for _ in range(events + 1):
+        child = runs.spawn(tmp_path / "run", given, kill_at=1)
+        child.join()
+        if child.exitcode == 0:
+            break
+        assert child.exitcode == -9
+        kills += 1
+    assert kills >= events - 1, "every event after the first was followed by a kill"
+    assert runs.facts(tmp_path / "run") == expected
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_killed_at_random_moments(unbroken: tuple, tmp_path: Path, part: int) -> None:
+    """50 kills a part, anywhere: in a write, in a fit, between an event and its files."""
+    given, expected, _, seconds = unbroken
+    rng = random.Random(part)
+    kills, attempt = 0, 0
+    while kills < 50:
+        root = tmp_path / f"run{attempt}"
+        attempt += 1
+        while True:
+            child = runs.spawn(root, given)
+            child.join(rng.uniform(0.2, 0.6) * seconds)
+            if child.exitcode is None:
+                child.kill()
+                kills += 1
+            child.join()
+            if child.exitcode == 0:
+                break
+            assert child.exitcode == -9, "a resumed run must never fail"
+        assert runs.facts(root) == expected

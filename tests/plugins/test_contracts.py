@@ -1,0 +1,168 @@
+"""Every built-in plugin keeps the contract that third parties are checked by."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gtloop.interfaces import KINDS, Annotator, Context, ExportRow
+from gtloop.records import Label, Request
+from gtloop.registry import Registry
+from gtloop.testing import (
+    AnnotatorContract,
+    DetectorContract,
+    ExecutorContract,
+    FormatContract,
+    SamplerContract,
+    ScoreContract,
+    TaskContract,
+)
+from gtloop.testing.contracts import Contract
+from gtloop.testing.fakes import CATEGORIES, tiny_items, tiny_truth
+from gtloop_plugins.annotators.files import Files
+from gtloop_plugins.annotators.synthetic import Synthetic
+from gtloop_plugins.detectors.predictions import Predictions
+from gtloop_plugins.detectors.stub import Stub
+from gtloop_plugins.detectors.torchvision import TorchvisionDetector
+from gtloop_plugins.executors.local import Local
+from gtloop_plugins.formats.coco import Coco
+from gtloop_plugins.formats.folder import ClassFolders
+from gtloop_plugins.formats.jsonl import JsonLines
+from gtloop_plugins.formats.voc import Voc
+from gtloop_plugins.samplers.random import Random
+from gtloop_plugins.samplers.uncertainty import Uncertainty
+from gtloop_plugins.scores.mean import Mean
+from gtloop_plugins.scores.product import Product
+from gtloop_plugins.tasks.bbox import BBox
+from gtloop_plugins.tasks.classification import Classification
+
+
+class TestBBox(TaskContract):
+    plugin = BBox
+
+
+class TestClassification(TaskContract):
+    plugin = Classification
+
+
+class TestSynthetic(AnnotatorContract):
+    plugin = Synthetic
+
+
+class TestFiles(AnnotatorContract):
+    plugin = Files
+
+    def play_people(self, annotator: Annotator, requests: Sequence[Request], workdir: Path) -> None:
+        task = annotator.context.task
+        assert task is not None
+        truths = tiny_truth(task.name)
+        assert truths is not None
+        lines = []
+        for request in requests:
+            free = (f"p{k}" for k in range(9) if f"p{k}" not in request.exclude_workers)
+            for worker, _ in zip(free, range(request.answers), strict=False):
+                answer = {"request": request.id, "worker": worker, "outcome": "label", "active_seconds": 2.5}
+                lines.append(json.dumps({**answer, "payload": truths[request.item.row]}) + "\n")
+        with (workdir / "answers.jsonl").open("a") as f:
+            f.writelines(lines)
+
+
+class TestStub(DetectorContract):
+    plugin = Stub
+
+
+class TestPredictions(DetectorContract):
+    plugin = Predictions
+
+    def options_for(self, folder: Path, task: str) -> Mapping[str, Any]:
+        path = folder / f"{task}.jsonl"
+        truths = tiny_truth(task)
+        assert truths is not None
+        rows = [
+            ExportRow(
+                item,
+                Label(row=item.row, payload=truth, source="human", confidence=1, iteration=1),
+                item.width,
+                item.height,
+                "human",
+                "",
+            )
+            for item, truth in zip(tiny_items(folder / "listed"), truths, strict=True)
+        ]
+        info = {"categories": CATEGORIES, "run": "r", "frame": "display", "version": "0"}
+        JsonLines(JsonLines.Options(), Context(categories=CATEGORIES)).write(path, rows, task, info)
+        return {"path": path}
+
+
+class TestTorchvision(DetectorContract):
+    """As short and small as it gets: what is checked is the contract, not the quality."""
+
+    plugin = TorchvisionDetector
+    options = {"epochs": 1, "min_steps": 2, "image_size": 64, "class_size": 64, "mirror": False, "device": "cpu"}
+
+
+class TestRandom(SamplerContract):
+    plugin = Random
+
+
+class TestUncertainty(SamplerContract):
+    plugin = Uncertainty
+
+
+class TestUncertaintyByMargin(SamplerContract):
+    plugin = Uncertainty
+    options = {"measure": "margin"}
+
+
+class TestMean(ScoreContract):
+    plugin = Mean
+
+
+class TestMeanWithEmptyZero(ScoreContract):
+    plugin = Mean
+    options = {"empty": "zero"}
+
+
+class TestProduct(ScoreContract):
+    plugin = Product
+
+
+class TestJsonl(FormatContract):
+    plugin = JsonLines
+
+
+class TestCoco(FormatContract):
+    plugin = Coco
+
+
+class TestVoc(FormatContract):
+    plugin = Voc
+
+
+class TestFolder(FormatContract):
+    plugin = ClassFolders
+
+
+class TestLocal(ExecutorContract):
+    plugin = Local
+
+
+class TestLocalOneByOne(ExecutorContract):
+    plugin = Local
+    options = {"decoders": 1, "batch_size": 1}
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_every_builtin_has_a_contract_here(kind: str) -> None:
+    registry = Registry.load(discover=False, extra_modules=["gtloop_plugins"])
+    assert registry.failed == []
+    tested = {
+        c.plugin for c in globals().values() if isinstance(c, type) and issubclass(c, Contract) and hasattr(c, "plugin")
+    }
+    untested = [p.cls.name for p in registry.providers(kind) if p.cls not in tested]
+    assert untested == []
+    assert registry.providers(kind)
