@@ -203,7 +203,9 @@ def adversary(promise: Promise, model: str, n: int, pool: int, batch: int, symme
         rows = np.flatnonzero(left)
         _, accepted = certify(evidence(score[rows], y[rows], val[rows], rng), promise, promise.delta, m)
         mine = rows[accepted & ~val[rows]]
-        return len(mine) / max(int((~val[rows]).sum()), 1), bool(len(mine) and y[mine].mean() < promise.target), 0.0
+        rest = rows[~val[rows]]
+        best = oracle(score[rest], y[rest], promise.target)
+        return len(mine) / len(rest), bool(len(mine) and y[mine].mean() < promise.target), best
 
     return run
 

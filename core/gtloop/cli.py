@@ -135,7 +135,7 @@ def _add_run(app: typer.Typer) -> None:
             raise UsageError("no images named: gtloop run IMAGES, or write a gtloop.toml with: gtloop init IMAGES")
         root = folder or default_folder(settings.run.source, settings.run.task)
         if not as_json:
-            _narrate()
+            narrate()
         with choose(sys.stderr, silent=as_json) as progress:
             outcome, found = run_or_resume(root, settings, ctx.obj.registry, yes=yes, progress=progress)
         if as_json:
@@ -146,7 +146,7 @@ def _add_run(app: typer.Typer) -> None:
         raise typer.Exit(EXIT[outcome])
 
 
-def _narrate() -> None:
+def narrate() -> None:
     """Show what observers log."""
     import logging
 

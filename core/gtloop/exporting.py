@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import gtloop
 from gtloop.errors import ConfigError, Unsupported
 from gtloop.interfaces import Context, ExportRow, Format, Frame
+from gtloop.labelfiles import does
 from gtloop.run import Run
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def export_run(
         raise ConfigError(f"--frame {frame}: choose display (EXIF applied) or stored")
     task = run.task(registry)
     cls = cast("type[Format]", registry.get("format", name))
-    if not cls.writes or task.name not in cls.tasks:
+    if not _writes(cls, task.name):
         can = [p.cls.name for p in registry.providers("format") if _writes(p.cls, task.name)]
         raise Unsupported(f"format {name!r} does not write task {task.name!r}; formats that do: {', '.join(can)}")
     options = registry.options("format", name, run.settings.options("format", name))
@@ -56,4 +57,4 @@ def export_run(
 
 
 def _writes(cls: Any, task: str) -> bool:
-    return bool(cls.writes and task in cls.tasks)
+    return bool(cls.writes and does(cls, task))

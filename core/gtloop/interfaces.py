@@ -486,8 +486,5 @@ class Executor(Plugin):
         """Stream predictions in the order of ``items``, one for each; ``progress`` as ("predict", done, None)."""
 
 
-KINDS: dict[str, type[Plugin]] = {
-    c.kind: c
-    for c in (Task, Annotator, Detector, Sampler, Score, Format, Executor)
-}
+KINDS: dict[str, type[Plugin]] = {c.kind: c for c in (Task, Annotator, Detector, Sampler, Score, Format, Executor)}
 """Every kind of plugin that is chosen by name, with its base class."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gtloop.errors import BadImage, SourceError
+from gtloop.errors import BadImage
 from gtloop.events import FileRef
 from gtloop.images import content_hash, header
 from gtloop.interfaces import Progress
@@ -46,8 +46,6 @@ def list_items(source: str, seed: int, store: Store, progress: Progress) -> File
         if row % 50 == 0:
             progress("list images", row, None)
     progress("list images", len(columns["row"]), len(columns["row"]))
-    if not columns["row"]:
-        raise SourceError(f"{source} holds no images; name a folder, a glob or a manifest of images")
     int_columns = ("row", "width", "height", "orientation", "alias_of")
     return store.write(
         "items.parquet", {n: np.array(c, np.int32) if n in int_columns else c for n, c in columns.items()}

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from gtloop.events import Event
     from gtloop.interfaces import Annotator, Detector, Executor, Format, Sampler, Score, Task
+    from gtloop.state import State
 
 
 @gtloop.hookimpl
@@ -76,9 +77,11 @@ def gtloop_executors() -> list[type[Executor]]:
 
 @gtloop.hookimpl
 def gtloop_commands(app: typer.Typer) -> None:
-    from gtloop_plugins.commands import plugins
+    from gtloop_plugins.commands import demo, plugins, report
 
     app.add_typer(plugins.app, name="plugins")
+    demo.register(app)
+    report.register(app)
 
 
 @gtloop.hookimpl

@@ -140,6 +140,18 @@ def test_betting_survives_many_failures_and_certain_success():
     assert lower_bound(np.zeros(30), 100, 0.1) == 0.0
 
 
+@pytest.mark.parametrize("second", [0.7, 1.0])
+def test_two_bets_by_hand(second):
+    """Bets look back only: the second variance knows the prior and the first value, no more."""
+    delta, target, first = 0.95, 0.6, 1.0
+    bet = math.exp(-0.5) / delta / math.sqrt(2 * 0.25)
+    wealth = 1 + bet * (first - target)
+    variance = (0.25 + (first - (0.5 + first) / 2) ** 2) / 2
+    bet = math.exp(-0.5) / (delta * wealth) / math.sqrt(variance)
+    p, _ = pool_test(np.array([first, second]), 10**9, target, delta)
+    assert p == pytest.approx(1 / (wealth * (1 + bet * (second - target))))
+
+
 def test_nothing_to_go_by_shows_nothing():
     for rule in ("exact", "ttest", "empirical"):
         assert pool_test(np.array([]), 10, 0.5, 0.1, rule)[0] == 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from gtloop import config
 from gtloop.errors import ConfigError
 

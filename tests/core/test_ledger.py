@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from gtloop import events as ev
 from gtloop.errors import RunError
 from gtloop.ledger import Ledger, Lock

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gtloop import config
 from gtloop import events as ev
 from gtloop.evidence import Promise
@@ -13,8 +16,6 @@ from gtloop.money import Bill, Prices, micro, show
 from gtloop.state import HUMAN, MACHINE, State
 from gtloop.status import status
 from gtloop.store import Store
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 @pytest.mark.parametrize(("usd", "expected"), [("0.036", 36_000), ("0.26", 260_000), (0.08, 80_000), ("1e-6", 1)])
@@ -88,7 +89,9 @@ class Replay:
     def machine(self, n: int, look: int) -> None:
         i, rows = self.state.iteration, self._take(n)
         labels = self.store.write(f"labels/machine-{look}.parquet", {"row": rows, "objects": np.full(n, 2)})
-        self._apply(ev.Looked(iteration=i, look=look, model="m", delta=0, certificates=(), labels=labels, why="replayed"))
+        self._apply(
+            ev.Looked(iteration=i, look=look, model="m", delta=0, certificates=(), labels=labels, why="replayed")
+        )
 
 
 def test_the_blog_s_bill_to_the_cent(tmp_path: Path) -> None:

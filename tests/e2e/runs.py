@@ -28,7 +28,9 @@ def make_images(folder: Path, n: int, task: str = "bbox", seed: int = 0) -> tupl
     truth = tiny_truth(task, n, seed)
     assert truth is not None
     path = folder / "truth.jsonl"
-    path.write_text("".join(json.dumps({"name": i.name, "payload": p}) + "\n" for i, p in zip(items, truth, strict=True)))
+    path.write_text(
+        "".join(json.dumps({"name": i.name, "payload": p}) + "\n" for i, p in zip(items, truth, strict=True))
+    )
     return folder / "images", path
 
 
@@ -63,7 +65,9 @@ def _killer(n: int) -> types.ModuleType:
     return module
 
 
-def run_here(root: Path, given: config.Settings, kill_at: int | None = None, **options: Any) -> tuple[str, dict[str, Any]]:
+def run_here(
+    root: Path, given: config.Settings, kill_at: int | None = None, **options: Any
+) -> tuple[str, dict[str, Any]]:
     """Start or resume in this process."""
     from gtloop.registry import Registry
     from gtloop.run import run_or_resume
@@ -91,10 +95,7 @@ def facts(root: Path) -> Mapping[str, Any]:
         (rid, worker, outcome, json.dumps(payload), int(price), float(seconds))
         for ref in f.answer_files
         for rid, worker, outcome, payload, price, seconds in zip(
-            *(
-                run.store.read(ref)[c]
-                for c in ("id", "worker", "outcome", "payload_json", "price", "active_seconds")
-            ),
+            *(run.store.read(ref)[c] for c in ("id", "worker", "outcome", "payload_json", "price", "active_seconds")),
             strict=True,
         )
     ]

@@ -6,9 +6,10 @@ import random
 import time
 from pathlib import Path
 
-import gtloop
 import pytest
 import runs
+
+import gtloop
 
 
 @pytest.fixture(scope="module")

@@ -105,7 +105,10 @@ def test_consolidation_ignores_the_order(payloads: list[Payload], random: Any) -
         a if a.payload is None else a.model_copy(update={"payload": {"boxes": a.payload["boxes"][::-1]}})
         for a in random.sample(given_answers, len(given_answers))
     ]
-    assert TASK.consolidate(given_answers, {}) == TASK.consolidate(shuffled, {})
+    made = TASK.consolidate(given_answers, {})
+    assert TASK.consolidate(shuffled, {}) == made
+    # Nor does it matter who said what: ties are broken by content.
+    assert TASK.consolidate(answers(*random.sample(payloads, len(payloads))), {}) == made
 
 
 @calm
@@ -181,6 +184,15 @@ def test_category_is_voted_apart_from_geometry() -> None:
 def test_objects_of_two_categories_in_one_place_stay_apart() -> None:
     both = label(box("bird", 10, 10, 50, 50), box("dog", 10, 10, 50, 50))
     assert plain(TASK.consolidate(answers(both, both, both), {}).payload) == plain(both)
+
+
+def test_close_objects_are_told_apart_by_category() -> None:
+    # Each one's bird lies exactly where the other's dog is; by IoU alone both categories would be mixed up.
+    one = label(box("bird", 10, 10, 50, 50), box("dog", 12, 12, 52, 52))
+    two = label(box("dog", 10, 10, 50, 50), box("bird", 12, 12, 52, 52))
+    made = TASK.consolidate(answers(one, two), {})
+    assert plain(made.payload) == [("bird", 11, 11, 51, 51), ("dog", 11, 11, 51, 51)]
+    assert made.confidence > 0.9
 
 
 def test_who_cannot_tell_does_not_count() -> None:

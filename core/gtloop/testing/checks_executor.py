@@ -34,7 +34,7 @@ class _Loses(EchoDetector):
 
 def check_predictions_come_in_order(case: Case) -> None:
     """One prediction for each item, in the order of the items, from its own image."""
-    items = [*case.items, *case.items[::-1]]
+    items = [*case.items, *case.items[:4]]
     got = list(_run(case, EchoDetector, items))
     require(len(got) == len(items), f"{len(got)} predictions for {len(items)} items")
     rows = [p.raw["row"] if p.raw else None for p in got]

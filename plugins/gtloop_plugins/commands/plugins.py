@@ -78,6 +78,7 @@ def check(
     results: dict[str, list[Verdict]] = {}
     for provided in _find(registry, name, kind):
         cls = registry.get(provided.cls.kind, name)
+        registry.options(cls.kind, name, options, "-o")  # wrong or missing options: one error, not one a check
         results[f"{cls.kind} {cls.name}"] = verdicts(cls, registry, options)
     if as_json:
         ctx.obj.json({title: [v._asdict() for v in found] for title, found in results.items()})

@@ -94,32 +94,41 @@ def render(draw: Draw, theme: Theme, size: tuple[float, float]) -> bytes:
 # ------------------------------------------------------------------------------------- iterations
 
 
-def progress(iterations: Sequence[Mapping[str, Any]]) -> Draw:
-    """Images and objects of every iteration, people below the machine."""
+def progress(iterations: Sequence[Mapping[str, Any]], objects: bool) -> Draw:
+    """Images (and objects) of every iteration, people below the machine."""
 
     def draw(figure: Figure, theme: Theme) -> None:
-        left, right = figure.subplots(1, 2)
+        axes = figure.subplots(1, 2 if objects else 1, squeeze=False)[0]
         n = [int(i["n"]) for i in iterations]
-        _stacked(left, theme, n, [i["human"] for i in iterations], [i["machine"] for i in iterations])
-        left.set(title="images", xlabel="iteration")
-        objects = [i["objects"] for i in iterations]
-        _stacked(right, theme, n, [o["human"] for o in objects], [o["machine"] for o in objects])
-        right.set(title="objects in their labels", xlabel="iteration")
-        left.legend(loc="best")
+        _stacked(axes[0], theme, n, [i["human"] for i in iterations], [i["machine"] for i in iterations])
+        axes[0].set(title="images", xlabel="iteration")
+        if objects:
+            of = [i["objects"] for i in iterations]
+            _stacked(axes[1], theme, n, [o["human"] for o in of], [o["machine"] for o in of])
+            axes[1].set(title="objects in their labels", xlabel="iteration")
+        _legend(axes[-1])
 
     return draw
 
 
-def cost(iterations: Sequence[Mapping[str, Any]], if_all_human: float) -> Draw:
-    """Dollars of every iteration, and their running total against people labelling everything."""
+def cost(iterations: Sequence[Mapping[str, Any]], machine_fee: float, if_all_human: float) -> Draw:
+    """Dollars of every iteration by source, and their running total against people labelling everything.
+
+    Args:
+        iterations: With ``n``, ``machine`` and ``cost_usd``.
+        machine_fee: Dollars that one machine label costs.
+        if_all_human: Dollars that people would have cost for every image.
+    """
 
     def draw(figure: Figure, theme: Theme) -> None:
         left, right = figure.subplots(1, 2)
         n = [int(i["n"]) for i in iterations]
         paid = np.array([float(i["cost_usd"]) for i in iterations])
-        left.bar(n, paid, 0.66, color=[_mixed(i, theme) for i in iterations])
+        machine = np.minimum([machine_fee * i["machine"] for i in iterations], paid)
+        _stacked(left, theme, n, paid - machine, machine)
         left.set(title="US dollars", xlabel="iteration")
-        right.step(n, np.cumsum(paid), where="mid", color=theme.ink, linewidth=1.6, label="paid so far")
+        _legend(left)
+        right.step(n, np.cumsum(paid), where="mid", color=theme.ink, linewidth=1.6)
         right.axhline(if_all_human, color=theme.human, linestyle=(0, (4, 3)), linewidth=1.2)
         right.annotate(
             f"people label everything: ${if_all_human:,.2f}",
@@ -132,17 +141,12 @@ def cost(iterations: Sequence[Mapping[str, Any]], if_all_human: float) -> Draw:
         )
         right.set(title="US dollars, running total", xlabel="iteration")
         right.set_ylim(0, 1.08 * max(if_all_human, float(paid.sum()), 0.01))
-        for ax in (left, right):
-            _whole(ax, n)
+        _whole(right, n)
 
     return draw
 
 
-def _mixed(iteration: Mapping[str, Any], theme: Theme) -> str:
-    return theme.machine if iteration["machine"] and not iteration["human"] else theme.human
-
-
-def _stacked(ax: Axes, theme: Theme, n: Sequence[int], human: Sequence[int], machine: Sequence[int]) -> None:
+def _stacked(ax: Axes, theme: Theme, n: Sequence[int], human: Any, machine: Any) -> None:
     ax.bar(n, human, 0.66, color=theme.human, label="people")
     ax.bar(n, machine, 0.66, bottom=human, color=theme.machine, label="machine")
     _whole(ax, n)
@@ -154,7 +158,14 @@ def _whole(ax: Axes, n: Sequence[int]) -> None:
 
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if n:
-        ax.set_xlim(min(n) - 1, max(n) + 1)
+        ax.set_xlim(min(n) - 0.6, max(n) + 0.6)
+
+
+def _legend(ax: Axes) -> None:
+    """The legend above the plot, on the right, where it hides nothing."""
+    for handle in ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderpad=0.2).legend_handles:
+        if handle is not None:
+            handle.set_alpha(1)
 
 
 # ---------------------------------------------------------------------------------------- quality
@@ -165,16 +176,16 @@ def histogram(quality: Mapping[str, Floats], target: float | None, metric: str) 
 
     def draw(figure: Figure, theme: Theme) -> None:
         shown = [s for s in ("human", "machine") if len(quality[s])]
-        axes = np.atleast_1d(figure.subplots(1, len(shown), sharex=True))
+        axes = figure.subplots(1, len(shown), sharex=True, squeeze=False)[0]
         for ax, source in zip(axes, shown, strict=True):
             values = quality[source]
             ax.hist(values, BINS, color=getattr(theme, source), edgecolor=theme.paper, linewidth=0.6)
             mean = float(values.mean())
-            ax.axvline(mean, color=theme.ink, linewidth=1.2)
+            ax.axvline(mean, color=theme.ink, linewidth=1.6, clip_on=False)
             ax.set(title=f"{NAMES[source]}: {len(values)} images, mean {mean:.3f}", xlabel=metric, xlim=(0, 1))
             lines = [(mean, "mean", theme.ink)]
             if source == "machine" and target is not None:
-                ax.axvline(target, color=theme.ink, linewidth=1.2, linestyle=(0, (2, 2)))
+                ax.axvline(target, color=theme.ink, linewidth=1.6, linestyle=(0, (2, 2)))
                 lines.append((target, f"promised mean {target:g}", theme.ink))
             _name_lines(ax, lines)
         axes[0].set_ylabel("images")
@@ -214,16 +225,20 @@ def confidence(points: Mapping[str, tuple[Floats, Floats]], groups: Sequence[Gro
         left, right = figure.subplots(1, 2)
         for source, (x, y) in points.items():
             colour = getattr(theme, source)
-            left.scatter(x, y, s=14, color=colour, alpha=_alpha(len(x)), linewidths=0, label=NAMES[source])
+            left.scatter(x, y + _spread(y), s=14, color=colour, alpha=_alpha(len(x)), linewidths=0, label=NAMES[source])
             if len(x) > 2 and np.ptp(x) > 1e-9:
                 slope, at = np.polyfit(x, y, 1)
                 ends = np.array([x.min(), x.max()])
                 left.plot(ends, slope * ends + at, color=colour, linewidth=1.6)
-        left.set(title="every image", xlabel="confidence", ylabel=metric, xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
-        handles = left.legend(loc="lower left").legend_handles
-        for handle in handles:
-            if handle is not None:
-                handle.set_alpha(1)
+        binary = all(_is_binary(y) for _, y in points.values())
+        left.set(
+            title="every image, 0 or 1 spread a little" if binary else "every image",
+            xlabel="confidence",
+            ylabel=metric,
+            xlim=(-0.05, 1.05),
+            ylim=(-0.05, 1.05),
+        )
+        _legend(left)
         colour = getattr(theme, of)
         middle = [(g.first + g.last) / 2 for g in groups]
         width = [0.86 * (g.last - g.first) for g in groups]
@@ -237,15 +252,24 @@ def confidence(points: Mapping[str, tuple[Floats, Floats]], groups: Sequence[Gro
             label="all up to here",
         )
         right.set(
-            title=f"{NAMES[of]}, sorted by confidence, surest first",
-            xlabel="% of images",
-            ylabel=f"mean {metric}",
+            title=NAMES[of],
+            xlabel="% of images, sorted by confidence, surest first",
+            ylabel=metric if metric.startswith("mean") else f"mean {metric}",
             xlim=(0, 100),
             ylim=(0, 1.05),
         )
-        right.legend(loc="lower left")
+        _legend(right)
 
     return draw
+
+
+def _is_binary(y: Floats) -> bool:
+    return bool(np.isin(y, (0.0, 1.0)).all())
+
+
+def _spread(y: Floats) -> Floats:
+    """(n,) small offsets that keep points of 0/1 quality from hiding each other; zeros for other qualities."""
+    return np.random.default_rng(0).uniform(-0.035, 0.035, len(y)) * _is_binary(y)
 
 
 def _alpha(n: int) -> float:
@@ -267,7 +291,7 @@ def objects(human: Sequence[int], machine: Sequence[int]) -> Draw:
             ax.bar(x + shift, counts, 0.38, color=getattr(theme, source), label=NAMES[source])
         ax.set_xticks(x, [*map(str, x[:-1]), f"{top}+" if max([*human, *machine, 0]) > top else str(top)])
         ax.set(xlabel="objects in the label", ylabel="images")
-        ax.legend(loc="upper right")
+        _legend(ax)
 
     return draw
 
@@ -289,7 +313,7 @@ def categories(counts: Mapping[str, Mapping[str, int]], truth: bool) -> Draw:
         ax.invert_yaxis()
         ax.grid(axis="y", visible=False)
         ax.grid(axis="x", visible=True)
-        ax.legend(loc="lower right")
+        _legend(ax)
 
     return draw
 
@@ -298,7 +322,7 @@ def confusion(names: Sequence[str], panels: Sequence[tuple[str, NDArray[np.int64
     """Confusion matrices side by side: rows are the truth, columns the label; shade is the share of the row."""
 
     def draw(figure: Figure, theme: Theme) -> None:
-        axes = np.atleast_1d(figure.subplots(1, len(panels)))
+        axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for ax, (source, table) in zip(axes, panels, strict=True):
             share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
             ax.imshow(share, cmap=_shades(theme, source), vmin=0, vmax=1)

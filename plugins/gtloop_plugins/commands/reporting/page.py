@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from gtloop.run import Run
 
 RULES = {
-    "exact": "an exact test",
-    "ttest": "a t test, which is approximate",
-    "empirical": "the plain mean of the validation images, which certifies nothing",
+    "exact": ", except with a probability of at most {delta:g}, shown by an exact test.",
+    "ttest": ", except with a probability of about {delta:g}, shown by a t test.",
+    "empirical": ". The rule in use takes the plain mean of the validation images and certifies nothing.",
 }
 
 
@@ -89,6 +89,7 @@ def build_page(facts: Facts, run: Run, task: Task, shown: Sequence[Shown]) -> st
         reasons=facts.reasons,
         unlabelled=unlabelled(facts.rows),
         evaluation=_evaluation(s),
+        by_category=_by_category(s),
         settings=_settings(run),
         truth=facts.truth,
     )
@@ -139,7 +140,7 @@ def _promise(s: dict[str, Any]) -> dict[str, Any]:
         ("true", p["true"], f"against the truth, {p['true_n']:,} images"),
     ]
     return {
-        "words": f"{words}, except with a probability of at most {p['delta']:g}; shown by {RULES[p['rule']]}.",
+        "words": words + RULES[p["rule"]].format(delta=p["delta"]),
         "least": least,
         "numbers": [n for n in numbers if n[1] is not None],
         "verdict": _verdict(p, machine, quality),
@@ -162,12 +163,37 @@ def _verdict(p: dict[str, Any], machine: int, quality: str) -> tuple[str, str]:
     return (f"Kept: in truth, {true}.", "kept") if p["kept"] else (f"Broken: in truth, {true}.", "broken")
 
 
-def _evaluation(s: dict[str, Any]) -> list[tuple[str, list[float | None]]]:
+SOURCES = ("human", "machine", "all")
+
+
+def _evaluation(s: dict[str, Any]) -> list[tuple[str, list[str]]]:
     """One row a figure of the task: its name and its value for people, machine and all."""
     by = s["evaluation"]
     if by is None or not s["quality"]["all"]["count"]:
         return []
-    return [(name, [by[source].get(name) for source in ("human", "machine", "all")]) for name in by["all"]]
+    called = {"mean": s["promise"]["metric"], "count": "images"}
+    rows = []
+    for name in by["all"]:
+        if "." not in name:
+            rows.append((called.get(name, name.replace("_", " ")), _cells([by[b].get(name) for b in SOURCES])))
+    return rows
+
+
+def _by_category(s: dict[str, Any]) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """The task's figures named ``figure.category`` as a table over all labels: its columns, and a row a category."""
+    figures = {} if s["evaluation"] is None else s["evaluation"]["all"]
+    parts = [name.partition(".") for name in figures if "." in name]
+    columns = list(dict.fromkeys(figure for figure, _, _ in parts))
+    rows: dict[str, list[str]] = {}
+    for category in dict.fromkeys(category for _, _, category in parts):
+        rows[category] = [_cells([figures.get(f"{c}.{category}")])[0] for c in columns]
+    return columns, list(rows.items())
+
+
+def _cells(values: Sequence[float | None]) -> list[str]:
+    """Figures as text: counts without decimals, the rest with three."""
+    whole = all(v is None or v == round(v) for v in values) and any(v is not None and v > 1 for v in values)
+    return [_figure(v, 0 if whole else 3) for v in values]
 
 
 def _settings(run: Run) -> list[tuple[str, str]]:

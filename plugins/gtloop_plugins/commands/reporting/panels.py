@@ -52,21 +52,19 @@ def _of_iterations(facts: Facts) -> list[Plot]:
     iterations = [i for i in status["iterations"] if i["human"] or i["machine"] or i["cost_usd"]]
     if not iterations:
         return []
-    found = [
-        Plot(
-            "iterations",
-            "Who labelled when",
-            "Labels that each iteration brought: images on the left, the objects in them on the right.",
-            figures.progress(iterations),
-        )
-    ]
-    if status["cost_usd"]["if_all_human"]:
+    objects = any(i["objects"][s] != i[s] for i in iterations for s in ("human", "machine"))
+    words = ": images on the left, the objects in them on the right." if objects else "."
+    caption = "Labels that each iteration brought" + words
+    found = [Plot("iterations", "Who labelled when", caption, figures.progress(iterations, objects))]
+    cost = status["cost_usd"]
+    if cost["if_all_human"]:
+        machine_fee = cost["machine"] / max(1, status["items"]["machine"])
         found.append(
             Plot(
                 "cost",
                 "What it cost",
                 "Dollars paid in each iteration, and their sum against what people would have cost for every image.",
-                figures.cost(iterations, status["cost_usd"]["if_all_human"]),
+                figures.cost(iterations, machine_fee, cost["if_all_human"]),
             )
         )
     return found

@@ -37,6 +37,8 @@ WIDTH, HEIGHT = 440, 330
 SHOWN = 8
 """Pictures of a gallery."""
 JPEG_QUALITY = 82
+FONT = 21
+"""Height of names at boxes, pixels."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,10 @@ def picture(item: Item, measured: Measured, metric: str, named: bool, answers: S
         return Picture("", str(e), item.name, notes, wrong)
     scale = _scale(image, item)
     for answer in answers:
-        draw_payload(image, answer, ANSWER, scale, width=1, plain=True)
+        draw_payload(image, answer, ANSWER, scale, width=2, plain=True)
     if measured.truth is not None:
-        draw_payload(image, measured.truth, TRUTH, scale, width=3, plain=True)
-    draw_payload(image, measured.label.payload, COLOURS[measured.source], scale, width=2, named=named)
+        draw_payload(image, measured.truth, TRUTH, scale, width=6, plain=True)
+    draw_payload(image, measured.label.payload, COLOURS[measured.source], scale, width=4, named=named)
     return Picture(_data_uri(image), "", item.name, notes, wrong, *image.size)
 
 
@@ -108,11 +110,10 @@ def draw_payload(
     from PIL import ImageDraw, ImageFont
 
     pen = ImageDraw.Draw(image)
-    font = ImageFont.load_default(size=13)
+    font = ImageFont.load_default(size=FONT)
     for box in payload.get("boxes", ()):
         x1, y1, x2, y2 = (v * s for v, s in zip(box["xyxy"], (*scale, *scale), strict=True))
         x2, y2 = max(x1 + 1, x2), max(y1 + 1, y2)
-        pen.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline="#00000055", width=1)
         pen.rectangle((x1, y1, x2, y2), outline=colour, width=width)
         text = "" if plain else _name(box, named)
         if text:
@@ -156,7 +157,7 @@ def _scale(image: Image.Image, item: Item) -> tuple[float, float]:
 
 def _data_uri(image: Image.Image) -> str:
     out = io.BytesIO()
-    image.save(out, format="JPEG", quality=JPEG_QUALITY, optimize=True)
+    image.save(out, format="JPEG", quality=JPEG_QUALITY, subsampling=0, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
 
 
@@ -173,10 +174,10 @@ def _notes(m: Measured, metric: str) -> tuple[tuple[str, ...], bool]:
     if m.quality is not None and "category" not in payload:
         notes.append(f"{metric} {m.quality:.2f}")
     notes.append(f"confidence {m.label.confidence:.2f}")
-    if "boxes" in payload and not payload["boxes"]:
-        notes.append("label: nothing there")
-    if m.truth is not None and m.true_objects == 0:
-        notes.append("truth: nothing there")
+    if m.objects == 0:
+        notes.append("nothing there, in truth too" if m.true_objects == 0 else "labelled as empty")
+    elif m.true_objects == 0:
+        notes.append("empty in truth")
     return tuple(notes), wrong
 
 
@@ -201,8 +202,12 @@ def galleries(facts: Facts, run: Run, task: Task, n: int = SHOWN) -> list[Galler
         return Gallery(title, caption, _key(of, any(answers.get(m.label.row) for m in of)), tuple(drawn))
 
     machine, found = facts.of("machine"), []
-    if any(m.quality is not None for m in machine):
-        best, worst = best_and_worst(machine, n)
+    known = [m.quality for m in machine if m.quality is not None]
+    best, worst = best_and_worst(machine, n)
+    if known and min(known) == 1:
+        words = f"All {len(known)} are exactly as in truth; some of them."
+        found.append(gallery("Machine labels", words, best or worst, {}))
+    elif known:
         found.append(gallery("Machine labels furthest from the truth", f"Lowest {metric} first.", worst, {}))
         found.append(gallery("Machine labels closest to the truth", f"Highest {metric} first.", best, {}))
     else:

@@ -1,0 +1,78 @@
+"""``gtloop demo``: the whole job on generated pictures, offline: people simulated, training real, a report at the end."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gtloop.cli import EXIT, JsonFlag, narrate
+
+CLASSES = {"bbox": ("bird",)}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+
+    @app.command()
+    def demo(
+        ctx: typer.Context,
+        out: Annotated[Path, typer.Option(help="Folder of the pictures and the run.")] = Path("demo"),
+        images: Annotated[int, typer.Option(help="How many pictures.", min=30)] = 400,
+        task: Annotated[str, typer.Option(help="bbox or classification.")] = "bbox",
+        preset: Annotated[str, typer.Option(help="default or ground-truth.")] = "default",
+        detector: Annotated[str, typer.Option(help="What learns and predicts.")] = "torchvision",
+        seed: Annotated[int, typer.Option(help="Seed of pictures, people and training.")] = 0,
+        override: Annotated[
+            list[str] | None, typer.Option("-o", metavar="KIND.PLUGIN.KEY=VALUE", help="Any option; may be repeated.")
+        ] = None,
+        as_json: JsonFlag = False,
+    ) -> None:
+        """Label generated pictures of birds with simulated people, to a finished report; needs no network."""
+        from gtloop import config
+        from gtloop.progress import choose
+        from gtloop.run import run_or_resume
+
+        flags = {
+            "run.source": str((out / "images").resolve()),
+            "run.truth": str((out / "truth.jsonl").resolve()),
+            "run.task": task,
+            "run.classes": _classes(task),
+            "run.annotator": "synthetic",
+            "run.detector": detector,
+            "run.preset": preset,
+            "run.seed": seed,
+        }
+        settings = config.load(None, flags, tuple(override or ()))
+        root = out / ("run" if preset == "default" else preset)
+        if not as_json:
+            narrate()
+        with choose(sys.stderr, silent=as_json) as progress:
+            _pictures(out, images, seed, task, progress)
+            outcome, found = run_or_resume(root, settings, ctx.obj.registry, progress=progress)
+        if as_json:
+            ctx.obj.json({"outcome": outcome, **found})
+        else:
+            _report(ctx, root)
+        raise typer.Exit(EXIT[outcome])
+
+
+def _classes(task: str) -> tuple[str, ...]:
+    from gtloop_plugins.demo.species import SPECIES
+
+    return CLASSES.get(task, SPECIES)
+
+
+def _pictures(out: Path, images: int, seed: int, task: str, progress: Any) -> None:
+    from gtloop_plugins.demo.scenes import write_dataset
+
+    write_dataset(out, images, seed, task=task, progress=progress)
+
+
+def _report(ctx: typer.Context, root: Path) -> None:
+    """Run the command ``report`` as if it had been typed."""
+    assert ctx.parent is not None
+    program: Any = ctx.parent.command
+    program.main(["report", str(root)], standalone_mode=False)

@@ -1,0 +1,215 @@
+"""The parts of ``gtloop report``: measured numbers, pictures and plots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gtloop.interfaces import Context
+from gtloop.records import Item, Label
+from gtloop.registry import Registry
+from gtloop.testing.fakes import CATEGORIES
+from gtloop_plugins.commands.reporting import figures, measure, pictures
+
+PROMISE = {"kind": "selective", "target": 0.6, "max_loss": None}
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return Registry.load()
+
+
+def box(x: float, category: str = "crate") -> dict[str, Any]:
+    return {"category": category, "xyxy": [x, 0, x + 10, 10]}
+
+
+def label(row: int, payload: dict[str, Any], source: Any = "machine", confidence: float = 0.5) -> Label:
+    return Label(row=row, payload=payload, source=source, confidence=confidence, iteration=1)
+
+
+def measured(
+    row: int, quality: float | None, confidence: float = 0.5, objects: int = 1, source: str = "machine"
+) -> measure.Measured:
+    return measure.Measured(label(row, {"boxes": []}, source, confidence), None, quality, objects, None)
+
+
+class TestMeasure:
+    def test_quality_is_one_minus_the_error_of_the_task(self, registry: Registry) -> None:
+        task = registry.build("task", "bbox", {}, Context(categories=CATEGORIES))
+        labels = [label(0, {"boxes": [box(0)]}), label(1, {"boxes": [box(5)]}), label(2, {"boxes": []})]
+        found = measure.measure(labels, {0: {"boxes": [box(0)]}, 1: {"boxes": [box(0)]}}, task)
+        assert [m.quality for m in found] == [1.0, pytest.approx(1 / 3), None]
+        assert [m.true_objects for m in found] == [1, 1, None]
+
+    def test_figures_of_known_values_only(self) -> None:
+        found = measure.quality_figures([0.0, None, 1.0, 0.5])
+        assert (found["count"], found["mean"]) == (3, 0.5)
+        assert list(found["quantiles"]) == ["0", "0.05", "0.25", "0.5", "0.75", "0.95", "1"]
+        assert (found["quantiles"]["0"], found["quantiles"]["0.25"], found["quantiles"]["1"]) == (0.0, 0.25, 1.0)
+
+    def test_nothing_known_gives_nulls(self) -> None:
+        found = measure.quality_figures([None])
+        assert (found["count"], found["mean"]) == (0, None)
+        assert set(found["quantiles"].values()) == {None}
+
+    @pytest.mark.parametrize(
+        ("quality", "true", "kept"),
+        [
+            ([0.7, 0.5], 0.6, True),
+            ([0.7, 0.4], 0.55, False),
+            ([0.9, None], 0.9, None),  # the truth does not cover every machine label
+            ([None], None, None),
+            ([], None, None),
+        ],
+    )
+    def test_promise_of_a_mean(self, quality: list[float | None], true: float | None, kept: bool | None) -> None:
+        items = {"total": 10, "aliases": 0, "quarantined": 0}
+        found = measure.outcome(PROMISE, [measured(i, q) for i, q in enumerate(quality)], items)
+        assert found["kept"] is kept
+        assert found["true"] == (None if true is None else pytest.approx(true))
+        assert found["true_n"] == sum(q is not None for q in quality)
+
+    def test_promise_of_a_loss_counts_all_items_and_human_labels_as_right(self) -> None:
+        machine = [measured(0, 0.5), measured(1, 0.7), measured(2, 0.1, source="human")]
+        items = {"total": 10, "aliases": 1, "quarantined": 1}
+        promise = {"kind": "dataset", "target": 0.6, "max_loss": 0.1}
+        found = measure.outcome(promise, machine, items)
+        assert found["true"] == pytest.approx(1 - 0.8 / 8)
+        assert found["kept"]
+        assert measure.outcome(promise | {"max_loss": 0.09}, machine, items)["kept"] is False
+
+    def test_groups_by_confidence(self) -> None:
+        confidence = np.array([0.1, 0.9, 0.5, 0.7])
+        found = measure.by_confidence(confidence, np.array([0.0, 1.0, 0.4, 0.8]), groups=2)
+        assert [(g.count, g.first, g.last) for g in found] == [(2, 0, 50), (2, 50, 100)]
+        assert [g.quality for g in found] == pytest.approx([0.9, 0.2])
+        assert [g.top for g in found] == pytest.approx([0.9, 0.55])
+        assert measure.by_confidence(np.zeros(0), np.zeros(0)) == []
+        assert len(measure.by_confidence(np.ones(3), np.ones(3))) == 3
+
+    def test_equal_confidence_is_not_sorted_by_row(self) -> None:
+        quality = np.repeat([1.0, 0.0], 500)
+        found = measure.by_confidence(np.full(1000, 0.5), quality)
+        assert all(0.3 < g.quality < 0.7 for g in found)
+
+    def test_best_and_worst_share_no_image_and_show_something(self) -> None:
+        labels = [
+            measured(0, 1.0, objects=0),
+            measured(1, 1.0, 0.4),
+            measured(2, 1.0, 0.8),
+            measured(3, 0.2, 0.3),
+            measured(4, 0.2, 0.9),
+            measured(5, None),
+        ]
+        best, worst = measure.best_and_worst(labels, 2)
+        assert [m.label.row for m in worst] == [4, 3]
+        assert [m.label.row for m in best] == [2, 1]
+        best, worst = measure.best_and_worst(labels[:1], 8)
+        assert len(best) + len(worst) == 1
+
+    def test_most_and_least_confident(self) -> None:
+        labels = [measured(i, None, c) for i, c in enumerate([0.3, 0.9, 0.5])]
+        most, least = measure.most_and_least_confident(labels, 8)
+        assert [m.label.row for m in most] == [1]
+        assert [m.label.row for m in least] == [0, 2]
+
+    def test_sample_draws_without_replacement(self) -> None:
+        labels = [measured(i, None) for i in range(50)]
+        rows = [m.label.row for m in measure.sample(labels, 20, seed=3)]
+        assert len(set(rows)) == 20
+        assert rows == sorted(rows)
+        assert rows == [m.label.row for m in measure.sample(labels, 20, seed=3)]
+        assert len(measure.sample(labels, 80, seed=3)) == 50
+
+    def test_confusion_has_truth_in_rows(self, registry: Registry) -> None:
+        task = registry.build("task", "classification", {}, Context(categories=CATEGORIES))
+        labels = [label(i, {"category": c}) for i, c in enumerate(["crate", "drum", "drum"])]
+        found = measure.measure(labels, {0: {"category": "drum"}, 1: {"category": "drum"}}, task)
+        table = measure.confusion(found, CATEGORIES)
+        assert table is not None
+        assert table[0] == ["crate", "drum"]
+        assert table[1].tolist() == [[0, 0], [1, 1]]
+        assert measure.confusion([measured(0, 1.0)], CATEGORIES) is None
+
+    def test_counts_of_categories(self) -> None:
+        boxes = measure.Measured(
+            label(0, {"boxes": [box(0), box(20), box(40, "drum")]}), {"boxes": [box(0, "drum")]}, 0.5, 3, 1
+        )
+        found = measure.category_counts([boxes], ["drum", "crate"])
+        assert list(found) == ["drum", "crate"]
+        assert found["crate"] == {"human": 0, "machine": 2, "truth": 0}
+        assert found["drum"] == {"human": 0, "machine": 1, "truth": 1}
+
+
+class TestPictures:
+    @pytest.fixture
+    def item(self, tmp_path: Path) -> Item:
+        Image.new("RGB", (1760, 1320), (0, 0, 0)).save(tmp_path / "black.png")
+        return Item(row=0, id="a", name="black.png", uri=str(tmp_path / "black.png"), width=1760, height=1320)
+
+    def test_boxes_are_drawn_where_they_are(self) -> None:
+        image = Image.new("RGB", (100, 50))
+        payload = {"boxes": [{"category": "a", "xyxy": [20, 20, 160, 80]}]}
+        pictures.draw_payload(image, payload, "#ff0000", (0.5, 0.5), width=2, plain=True)
+        red = np.asarray(image)[..., 0] > 200
+        ys, xs = np.nonzero(red)
+        assert (xs.min(), xs.max(), ys.min(), ys.max()) == (10, 80, 10, 40)
+        assert not red[20:30, 20:70].any()
+
+    def test_other_payloads_leave_the_image_alone(self) -> None:
+        image = Image.new("RGB", (100, 50))
+        pictures.draw_payload(image, {"category": "a"}, "#ff0000", (1, 1), width=2)
+        pictures.draw_payload(image, {"points": [[1, 2]]}, "#ff0000", (1, 1), width=2)
+        assert not np.asarray(image).any()
+
+    def test_size_of_a_picture(self, item: Item) -> None:
+        found = pictures.picture(item, measured(0, 0.5), "mean IoU", named=True)
+        assert (found.width, found.height) == (pictures.WIDTH, pictures.HEIGHT)
+        assert found.uri.startswith("data:image/jpeg;base64,")
+        assert "mean IoU 0.50" in found.notes
+
+    def test_a_missing_image_is_said(self, item: Item) -> None:
+        Path(item.uri).unlink()
+        found = pictures.picture(item, measured(0, 0.5), "mean IoU", named=True)
+        assert found.uri == ""
+        assert "no such file" in found.fault
+
+    def test_wrong_category_is_marked(self, item: Item) -> None:
+        wrong = measure.Measured(label(0, {"category": "crate"}), {"category": "drum"}, 0.0, 1, 1)
+        found = pictures.picture(item, wrong, "accuracy", named=True)
+        assert found.wrong
+        assert found.notes[0] == "crate, in truth drum"
+
+
+class TestFigures:
+    def test_a_plot_is_a_png_of_its_size_and_the_same_every_time(self) -> None:
+        quality = {"human": np.array([0.2, 0.9]), "machine": np.zeros(0)}
+        draw = figures.histogram(quality, 0.6, "mean IoU")
+        light, again, dark = (figures.render(draw, t, (6, 2)) for t in (figures.LIGHT, figures.LIGHT, figures.DARK))
+        assert light[:8] == b"\x89PNG\r\n\x1a\n"
+        assert light == again
+        assert light != dark
+
+    def test_mixed_iterations_split_their_cost(self) -> None:
+        from matplotlib.figure import Figure
+
+        iterations = [{"n": 1, "machine": 0, "cost_usd": 5.0}, {"n": 2, "machine": 10, "cost_usd": 3.0}]
+        figure = Figure()
+        figures.cost(iterations, 0.2, 20.0)(figure, figures.LIGHT)
+        heights = [bar.get_height() for bar in figure.axes[0].patches]  # type: ignore[attr-defined]
+        assert heights == pytest.approx([5.0, 1.0, 0.0, 2.0])
+
+    def test_histogram_has_sixteen_bins_over_the_unit_interval(self) -> None:
+        from matplotlib.figure import Figure
+
+        figure = Figure()
+        quality = {"human": np.array([0.0, 0.01, 1.0]), "machine": np.array([0.5])}
+        figures.histogram(quality, 0.6, "q")(figure, figures.LIGHT)
+        bars = figure.axes[0].patches
+        assert len(bars) == 16
+        assert (bars[0].get_height(), bars[15].get_height()) == (2, 1)  # type: ignore[attr-defined]
+        assert [line.get_xdata()[0] for line in figure.axes[1].lines] == [0.5, 0.6]  # type: ignore[index]
