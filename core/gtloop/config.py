@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from gtloop.errors import ConfigError
 from gtloop.money import Prices
@@ -39,11 +39,18 @@ class RunTable(Table):
     truth: str | None = Field(None, description="known labels, for synthetic annotators")
     instructions: str = Field("", description="what annotators read; a default of the task's where empty")
     workers: int = Field(3, ge=1, le=100, description="people who answer each item")
-    budget_usd: float | None = Field(None, ge=0, description="hard cap on everything paid")
+    budget_usd: float | None = Field(None, ge=0, allow_inf_nan=False, description="hard cap on everything paid")
     seed: int = Field(0, ge=0, description="of all randomness")
     preset: Literal["default", "ground-truth"] = Field("default", description="named set of defaults")
-    cut: float = Field(0.5, gt=0, lt=1, description="least confidence of a predicted object")
+    cut: float = Field(0.4, gt=0, lt=1, description="least confidence of a predicted object")
     probe_failures: float = Field(0.1, ge=0, le=1, description="share of unreadable probe images that stops a run")
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) != len(names) or not all(n.strip() for n in names):
+            raise ValueError("categories must be distinct and not empty")
+        return names
 
 
 class PromiseTable(Table):
@@ -120,12 +127,31 @@ def load(config: Path | None, flags: Mapping[str, Any], overrides: tuple[str, ..
         _put(given, *_override(text))
     where = str(config) if config is not None else "options"
     run = given.get("run", {})
-    tables = preset(run.get("preset", "default"), run.get("task", RunTable().task))
+    run = run if isinstance(run, dict) else {}
+    tables = preset(run.get("preset", "default"), str(run.get("task", RunTable().task)))
     _merge(tables, given)
+    return _validated(tables, where)
+
+
+def _validated(tables: Mapping[str, Any], where: str) -> Settings:
     try:
         return Settings.model_validate(tables)
     except ValidationError as e:
         raise ConfigError("; ".join(_explain(where, err) for err in e.errors(include_url=False))) from None
+
+
+def changed(settings: Settings, values: Mapping[str, Any]) -> Settings:
+    """``settings`` with other values, by dotted key.
+
+    Raises:
+        ConfigError: A key is unknown or frozen, or a value does not fit.
+    """
+    tables = settings.model_dump(mode="json")
+    for key, value in values.items():
+        _put(tables, key, value)
+    new = _validated(tables, "settings")
+    changes(settings, new)
+    return new
 
 
 def preset(name: str, task: str) -> dict[str, Any]:
@@ -208,6 +234,8 @@ def _put(tables: dict[str, Any], key: str, value: Any) -> None:
     *path, last = key.split(".")
     for part in path:
         tables = tables.setdefault(part, {})
+        if not isinstance(tables, dict):
+            raise ConfigError(f"{key}: {part} is a value, not a table; write kind.plugin.key or table.key")
     tables[last] = value
 
 

@@ -19,6 +19,9 @@ GtloopError                     exit code 1
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class GtloopError(Exception):
     """Base of everything that gtloop reports in one line.
@@ -84,3 +87,17 @@ class RunError(GtloopError):
 
 class PluginFault(GtloopError):
     """A plugin broke its contract; the text names the plugin and the fault."""
+
+
+@contextmanager
+def blame(kind: str, name: str, step: str) -> Iterator[None]:
+    """Turn whatever a plugin raises in the block, gtloop's own errors excepted, into a ``PluginFault`` naming it."""
+    try:
+        yield
+    except GtloopError:
+        raise
+    except Exception as e:
+        text = " ".join(str(e).split())
+        raise PluginFault(
+            f"{kind} {name!r}: {step} raised {type(e).__name__}: {text}; see: gtloop plugins check {name}"
+        ) from e

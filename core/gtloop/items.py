@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gtloop.errors import BadImage
+from gtloop.errors import BadImage, SourceError
 from gtloop.events import FileRef
-from gtloop.images import content_hash, header
+from gtloop.images import content_hash, header, open_image
 from gtloop.interfaces import Progress
-from gtloop.keyed import digest
+from gtloop.keyed import digest, rng
 from gtloop.listing import list_images
 from gtloop.records import Item
 from gtloop.store import Store
@@ -68,12 +69,17 @@ class Items:
     def read(cls, ref: FileRef, store: Store) -> Items:
         """Read ``items.parquet``."""
         t: Any = store.read(ref, ["id", "name", "uri", "width", "height", "orientation", "alias_of"])
+        for name in ("width", "height", "orientation"):
+            t[name] = t[name].copy()  # what is read from Parquet can't be written to
         return cls(**t)
 
     def __len__(self) -> int:
         return len(self.id)
 
     def __getitem__(self, row: int) -> Item:
+        if self.width[row] == 0:  # unreadable when it was listed: perhaps mended since
+            with suppress(BadImage):
+                self.width[row], self.height[row], self.orientation[row], _ = header(self.uri[row])
         known = self.width[row] > 0
         return Item(
             row=int(row),
@@ -84,4 +90,31 @@ class Items:
             height=int(self.height[row]) if known else None,
             orientation=int(self.orientation[row]),
             alias_of=int(self.alias_of[row]) if self.alias_of[row] >= 0 else None,
+        )
+
+
+def random_order(n: int, seed: int) -> NDArray[np.float64]:
+    """(n,) one random key a row: the order in which random batches are drawn."""
+    return rng(seed, "random-order").random(n)
+
+
+def check_probe(items: Items, seed: int, n: int, failures: float) -> None:
+    """Decode the ``n`` images that people would see first, before anything is written down or asked.
+
+    Raises:
+        SourceError: More than the share ``failures`` of them can't be read.
+    """
+    rows = np.flatnonzero(items.alias_of < 0)
+    rows = rows[np.argsort(random_order(len(items), seed)[rows], kind="stable")][:n]
+    bad: list[tuple[str, str]] = []
+    for row in rows:
+        try:
+            open_image(items.uri[row])
+        except BadImage as e:
+            bad.append((items.name[row], str(e)))
+    if len(bad) > failures * len(rows):
+        name, reason = bad[0]
+        raise SourceError(
+            f"{len(bad)} of the first {len(rows)} random images can't be read, for example {name} ({reason}); "
+            "mend or remove them, or allow more with -o run.probe_failures=0.5"
         )

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gtloop.errors import PluginFault, blame
 from gtloop.events import FileRef, Looked
 from gtloop.interfaces import Rows
 from gtloop.job import Job
@@ -20,7 +21,7 @@ from gtloop.promise import Evidence, SliceResult, certify, look_deltas
 from gtloop.records import Certificate, Payload
 from gtloop.state import ALIAS, HUMAN, POOL, QUARANTINED, TRAIN, UNLABELABLE, Facts
 
-REFERENCE = 500
+REFERENCE = 200
 """Pool items on which each fold's model is ranked."""
 
 
@@ -152,7 +153,10 @@ def _quality(job: Job, predictions: str, rows: Rows) -> NDArray[np.float64]:
     quality = np.zeros(len(rows))
     for row, raw in raws(job, predictions, rows):
         if row in truth:
-            quality[np.searchsorted(rows, row)] = 1 - task.error(task.label(raw, cut), truth[row])
+            with blame("task", task.name, "error"):
+                quality[np.searchsorted(rows, row)] = 1 - task.error(task.label(raw, cut), truth[row])
+    if not ((quality >= 0) & (quality <= 1)).all():
+        raise PluginFault(f"task {task.name!r}: error must lie in [0, 1]; see: gtloop plugins check {task.name}")
     return quality
 
 

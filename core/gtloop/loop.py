@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 
-from gtloop.errors import NotEnoughData
+from gtloop.errors import NotEnoughData, blame
 from gtloop.events import (
     AnyEvent,
     BatchSubmitted,
@@ -140,7 +140,8 @@ def pick_batch(job: Job) -> list[AnyEvent]:
 def submit_batch(job: Job) -> list[AnyEvent]:
     """Hand committed requests to the annotator; the same ids again after a crash."""
     number = next(n for n, b in job.state.facts.batches.items() if not b.submitted)
-    job.plugins.annotator.submit(requests_of(job, number))
+    with blame("annotator", job.plugins.annotator.name, "submit"):
+        job.plugins.annotator.submit(requests_of(job, number))
     return [BatchSubmitted(iteration=number, batch=number)]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gtloop.errors import BadAnswer, PluginFault
+from gtloop.errors import BadAnswer, PluginFault, blame
 from gtloop.events import AnswersCollected, AnyEvent, FileRef, LabelsConsolidated
 from gtloop.job import Job
 from gtloop.records import Answer, Closed, Request
@@ -29,12 +29,17 @@ def requests_of(job: Job, batch: int) -> list[Request]:
 
 def collect(job: Job) -> list[AnyEvent]:
     """Take in what the annotator has; each answer once, however often it is returned."""
-    facts = job.state.facts
-    answers, closed, cursor = job.plugins.annotator.collect(facts.cursor, WAIT_S)
-    answers = _new(job, answers)
-    closed = [c for c in closed if c.request in facts.open]
-    if not answers and not closed:
-        return []
+    facts, cursor = job.state.facts, job.state.facts.cursor
+    while True:
+        with blame("annotator", job.plugins.annotator.name, "collect"):
+            brought, ended, after = job.plugins.annotator.collect(cursor, WAIT_S)
+        answers = _new(job, brought)
+        closed = [c for c in ended if c.request in facts.open]
+        moved, cursor = after != cursor, after
+        if answers or closed:
+            break
+        if not moved or not (brought or ended):  # else it repeats what is known: go on behind that
+            return []
     number = facts.collections + 1
     return [
         AnswersCollected(
@@ -109,8 +114,9 @@ def consolidate(job: Job) -> LabelsConsolidated:
     usable = {
         rid: [a for a in answers.get(rid, []) if a.outcome != "declined" and _fits(job, row, a)] for rid, row in ripe
     }
-    skills = task.skills(list(usable.values()), _skills(job))
-    labels = [task.consolidate(usable[rid], skills) if usable[rid] else None for rid, _ in ripe]
+    with blame("task", task.name, "consolidate"):
+        skills = task.skills(list(usable.values()), _skills(job))
+        labels = [task.consolidate(usable[rid], skills) if usable[rid] else None for rid, _ in ripe]
     number = facts.consolidations + 1
     ref = job.store.write(
         f"labels/human-{number:05d}.parquet",

@@ -13,11 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gtloop.errors import BadImage, PluginFault, SourceError
+from gtloop.errors import BadImage, PluginFault, SourceError, blame
 from gtloop.events import AnyEvent, BatchCommitted, BudgetReached, ItemsQuarantined, Phase
 from gtloop.images import open_image
 from gtloop.interfaces import PoolView, Rows
 from gtloop.job import Job
+from gtloop.items import random_order
 from gtloop.keyed import digest, rng
 from gtloop.promise import symmetric_batch
 from gtloop.state import POOL, State
@@ -65,7 +66,7 @@ def pick(job: Job, phase: Phase) -> list[AnyEvent]:
     if phase == "active":
         choice = _choose(job, wanted, afford, bad)
     else:
-        rows = _readable(job, _by_order(job, s.rows(POOL)), wanted, bad, probe=phase == "probe")
+        rows = _readable(job, _by_order(job, s.rows(POOL)), wanted, bad)
         blind = phase in ("probe", "validation")
         choice = Choice(NO_ROWS if blind else rows, rows if blind else NO_ROWS, NO_ROWS, _REASONS[phase])
     events: list[AnyEvent] = []
@@ -84,6 +85,19 @@ _REASONS: dict[Phase, str] = {
 }
 
 
+GONE = (
+    "none of {n} images can be read any more, for example {name} ({reason}); bring them back and run again "
+    "(or, if they are lost, give them up with -o run.probe_failures=1)"
+)
+GONE_FROM = 10
+"""So many unreadable images, and not one readable, mean that the source is away, not that the images are bad."""
+
+
+def gone(job: Job, bad: int) -> bool:
+    """Whether ``bad`` unreadable images and no readable one are to stop the run instead of being quarantined."""
+    return bad >= GONE_FROM and job.settings.run.probe_failures < 1
+
+
 def affordable(job: Job) -> int:
     """How many more items the budget can pay people for, at the worst-case price."""
     left = job.state.facts.bill.left(job.budget)
@@ -96,14 +110,14 @@ def _batch_size(job: Job) -> int:
 
 
 def _by_order(job: Job, rows: Rows) -> Rows:
-    return rows[np.argsort(job.order("random-order")[rows], kind="stable")]
+    return rows[np.argsort(random_order(len(job.items), job.seed)[rows], kind="stable")]
 
 
-def _readable(job: Job, candidates: Sequence[int] | Rows, n: int, bad: dict[int, str], *, probe: bool = False) -> Rows:
+def _readable(job: Job, candidates: Sequence[int] | Rows, n: int, bad: dict[int, str]) -> Rows:
     """The first ``n`` candidates whose images decode; the others go to ``bad`` with a reason.
 
     Raises:
-        SourceError: More of the probe's images than ``run.probe_failures`` can't be read.
+        SourceError: Not one of many can be read.
     """
     good: list[int] = []
     for row in candidates:
@@ -114,14 +128,8 @@ def _readable(job: Job, candidates: Sequence[int] | Rows, n: int, bad: dict[int,
             good.append(int(row))
         except BadImage as e:
             bad[int(row)] = str(e)
-    tried = len(good) + len(bad)
-    if probe and tried and len(bad) / tried > job.settings.run.probe_failures:
-        row, reason = next(iter(bad.items()))
-        raise SourceError(
-            f"{len(bad)} of the first {tried} random images can't be read, "
-            f"for example {job.items.name[row]} ({reason}); mend or remove them, "
-            "or allow more with -o run.probe_failures=0.5"
-        )
+        if not good and gone(job, len(bad)):
+            raise SourceError(GONE.format(n=len(bad), name=job.items.name[int(row)], reason=bad[int(row)]))
     return np.array(good, np.int32)
 
 
@@ -140,6 +148,7 @@ def _choose(job: Job, wanted: int, afford: int, bad: dict[int, str]) -> Choice:
         is_pool = np.isin(ranking, pool)
     train = _readable(job, ranking[is_pool], len(ranking), bad)
     rest = _by_order(job, np.setdiff1d(pool, ranking[is_pool]))
+    refill = max(refill, 0 if is_pool.any() else 1)  # a small batch may reach validation rows only
     blind = _readable(job, rest, min(refill, afford - len(train)), bad)
     return Choice(train, blind, ranking[~is_pool], reason)
 
@@ -160,14 +169,21 @@ def _rank(job: Job, view: PoolView, n: int) -> tuple[Rows, str]:
     lacking = sorted(sampler.needs - view.columns.keys())
     if lacking:
         return generator.permutation(view.rows)[:n], f"at random, as there is no {', '.join(lacking)} to go by"
-    ranking, reason = sampler.select(view, n, generator)
-    ranking = np.asarray(ranking, np.int32)
-    if len(np.unique(ranking)) != len(ranking) or len(ranking) > n or not np.isin(ranking, view.rows).all():
+    with blame("sampler", sampler.name, "select"):
+        ranking, reason = sampler.select(view, n, generator)
+        ranking = np.asarray(ranking)
+    expected = min(n, len(view.rows))
+    if (
+        ranking.shape != (expected,)
+        or ranking.dtype.kind not in "iu"
+        or len(np.unique(ranking)) != expected
+        or not np.isin(ranking, view.rows).all()
+    ):
         raise PluginFault(
-            f"sampler {sampler.name!r} picked an item twice, too many items, or one that it was not shown; "
+            f"sampler {sampler.name!r} must pick {expected} of the rows that it was shown, each once; "
             f"see: gtloop plugins check {sampler.name}"
         )
-    return ranking, reason
+    return ranking.astype(np.int32), str(reason)
 
 
 def _quarantine(job: Job, bad: dict[int, str]) -> ItemsQuarantined:
@@ -230,7 +246,8 @@ def score(job: Job, columns: dict[str, NDArray[np.float32]]) -> NDArray[np.float
         PluginFault: The score is not of that shape or range.
     """
     name, n = job.plugins.score.name, len(next(iter(columns.values())))
-    values = np.asarray(job.plugins.score.score(columns), np.float64)
+    with blame("score", name, "score"):
+        values = np.asarray(job.plugins.score.score(columns), np.float64)
     if values.shape != (n,) or not np.isfinite(values).all() or values.min(initial=0) < 0 or values.max(initial=1) > 1:
         raise PluginFault(f"score {name!r} must return {n} values in [0, 1]; see: gtloop plugins check {name}")
     return values

@@ -18,7 +18,7 @@ from gtloop.config import Settings
 from gtloop.errors import ConfigError, RunError
 from gtloop.events import Confirmed, RunStarted, SettingsChanged
 from gtloop.interfaces import ExportRow, Frame, Progress, Task, quiet
-from gtloop.items import Items, list_items
+from gtloop.items import Items, check_probe, list_items
 from gtloop.job import Job, Plugins, fold_ledger, make_promise
 from gtloop.ledger import Entry, Ledger, Lock
 from gtloop.loop import Outcome, drive
@@ -97,6 +97,7 @@ def _start(root: Path, ledger: Ledger, state: State, settings: Settings, plugins
         plugins.check_truth()
     aliases = int((items.alias_of >= 0).sum())
     plan = make_plan(settings, make_promise(settings, plugins.task), len(items) - aliases)
+    check_probe(items, settings.run.seed, plan.probe, settings.run.probe_failures)
     write_atomic(root / "run.toml", _run_toml(settings).encode())
     event = RunStarted(
         gtloop=gtloop.__version__,
@@ -118,7 +119,7 @@ def _run_toml(settings: Settings) -> str:
 
 def _resume(ledger: Ledger, state: State, settings: Settings, store: Store) -> None:
     """Take changed settings in as an event; refuse those that are frozen."""
-    old = Settings.model_validate(state.facts.settings)
+    old = Settings.model_validate(state.facts.typed)
     if old.run.source != settings.run.source:
         raise RunError(
             f"this run labels {old.run.source}, not {settings.run.source}; name another folder for a new run with --run"
@@ -228,7 +229,8 @@ class Run:
             width, height = size if size is not None else (None, None)
             code = int(self.state.status[row])
             original = code if item.alias_of is None else int(self.state.status[item.alias_of])
-            reason = "" if label is not None else reasons.get(row, _WHY.get(original, ""))
+            first = row if item.alias_of is None else item.alias_of
+            reason = "" if label is not None else reasons.get(first, _WHY.get(original, ""))
             yield ExportRow(item, label, width, height, STATUS[code], reason)
 
 

@@ -6,10 +6,12 @@ wait for people needs no saved program counter.
 
 from __future__ import annotations
 
+import copy
 import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +87,7 @@ class Facts(BaseModel):
         objects_machine: int = 0
 
     settings: dict[str, Any] = Field(default_factory=dict)
+    typed: dict[str, Any] = Field(default_factory=dict)  # settings without what letters changed
     plan: dict[str, Any] = Field(default_factory=dict)
     items: FileRef | None = None
     bill: Bill = Field(default_factory=Bill)
@@ -172,21 +175,34 @@ class State:
         self.columns = {name: np.zeros(n, t) for name, t in COLUMNS.items()}
         alias = np.asarray(store.read(e.items, ["alias_of"])["alias_of"])
         self.status[alias >= 0] = ALIAS
-        self.facts.settings, self.facts.plan, self.facts.items = e.settings, e.plan, e.items
+        f = self.facts
+        f.settings, f.typed, f.plan, f.items = e.settings, copy.deepcopy(e.settings), e.plan, e.items
 
     def _changed(self, e: ev.SettingsChanged, store: Store) -> None:
-        for key, value in e.changes.items():
-            table = self.facts.settings
-            *path, last = key.split(".")
-            for part in path:
-                table = table.setdefault(part, {})
-            table[last] = value
-        self.facts.broke, self.facts.paused = False, ""
-        self.facts.letter = max(self.facts.letter, e.letter)
+        f = self.facts
+        for settings in (f.settings,) if e.letter else (f.settings, f.typed):
+            for key, value in e.changes.items():
+                *path, last = key.split(".")
+                table = settings
+                for part in path:
+                    table = table.setdefault(part, {})
+                table[last] = value
+        if e.changes:
+            f.broke, f.paused = False, ""
+        f.letter = max(f.letter, e.letter)
+        self._reprice()
+
+    def _reprice(self) -> None:
+        """Reserve for open requests what the prices of now make them cost at most."""
+        f, prices = self.facts, self.prices
+        for request in f.open.values():
+            reserved = max(0, request.want - request.got) * prices.answer + prices.item_fee
+            f.bill.reserved += reserved - request.reserved
+            request.reserved = reserved
 
     def _quarantined(self, e: ev.ItemsQuarantined, store: Store) -> None:
-        rows = store.read(e.file, ["row"])["row"]
-        self.status[rows] = QUARANTINED
+        rows = np.asarray(store.read(e.file, ["row"])["row"])
+        self.status[rows[self.status[rows] == POOL]] = QUARANTINED  # what people have labelled stays labelled
         self.facts.reasons.append(e.file)
 
     def _committed(self, e: ev.BatchCommitted, store: Store) -> None:
@@ -349,7 +365,7 @@ class State:
                 state.columns = {n: z[n] for n in COLUMNS}
                 state.facts = Facts.model_validate_json(z["facts"].tobytes())
                 state.seq = int(z["seq"])
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return None
         return state
 

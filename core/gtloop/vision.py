@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gtloop.errors import NotEnoughData
+from gtloop.errors import NotEnoughData, PluginFault, SourceError, blame
 from gtloop.events import ItemsPredicted, ItemsQuarantined
 from gtloop.interfaces import Example, Predicted, Rows
 from gtloop.job import Job
 from gtloop.keyed import rng
-from gtloop.picking import quarantine
+from gtloop.picking import GONE, gone, quarantine
+from gtloop.records import Raw
 from gtloop.store import sync_dir
 
 SHARD = 2048
@@ -44,7 +46,8 @@ def fit_model(job: Job, name: str, rows: Rows) -> tuple[str | None, dict[str, fl
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     seed = int(rng(job.seed, "fit", name).integers(2**31))
-    metrics = job.plugins.executor.fit(detector, examples, work, seed=seed, progress=job.progress)
+    with blame("detector", detector.name, "fit"):
+        metrics = job.plugins.executor.fit(detector, examples, work, seed=seed, progress=job.progress)
     shutil.rmtree(final, ignore_errors=True)
     work.rename(final)
     sync_dir(final.parent)
@@ -86,15 +89,18 @@ def _write_shard(job: Job, path: str, model: str | None, shard: Rows, start: int
     task, cut = job.plugins.task, job.settings.run.cut
     good: list[Predicted] = []
     bad: list[Predicted] = []
-    for p in _predictions(job, model, shard, start, total):
-        (good if p.raw is not None else bad).append(p)
+    with blame("detector", job.plugins.detector.name, "predict"):
+        for p in _predictions(job, model, shard, start, total):
+            (good if p.raw is not None else bad).append(p)
+    if len(bad) == len(shard) and gone(job, len(bad)):
+        raise SourceError(GONE.format(n=len(bad), name=bad[0].item.name, reason=bad[0].fault))
     if bad:
         columns: dict[str, Any] = {
             "row": np.array([p.item.row for p in bad], np.int32),
             "reason": [p.fault for p in bad],
         }
         job.store.write(path.replace("part-", "faults-"), columns)
-    features = [task.features(p.raw, cut) for p in good if p.raw is not None]
+    features = [_features(job, p.item.name, p.raw) for p in good if p.raw is not None]
     job.store.write(
         path,
         {
@@ -104,6 +110,23 @@ def _write_shard(job: Job, path: str, model: str | None, shard: Rows, start: int
             "raw_json": [p.raw for p in good],
         },
     )
+
+
+def _features(job: Job, name: str, raw: Raw) -> NDArray[np.float32]:
+    """What the task sees in a raw prediction.
+
+    Raises:
+        PluginFault: It sees nothing, or something that is no number.
+    """
+    detector, task = job.plugins.detector.name, job.plugins.task
+    with blame("detector", detector, f"task {task.name!r} can't use its prediction of {name}; features"):
+        found = np.asarray(task.features(raw, job.settings.run.cut), np.float32)
+    if found.shape != (len(task.feature_names),) or not np.isfinite(found).all():
+        raise PluginFault(
+            f"detector {detector!r}: its prediction of {name} holds values that are no numbers (NaN or infinite); "
+            f"see: gtloop plugins check {detector}"
+        )
+    return found
 
 
 def _predictions(job: Job, model: str | None, shard: Rows, start: int, everything: int) -> Iterator[Predicted]:

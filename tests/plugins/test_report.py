@@ -214,7 +214,7 @@ class TestPage:
 
     def test_waiting_run_says_why_there_is_nothing(self, waiting: Path, registry: Registry, tmp_path: Path) -> None:
         html = self.html(registry, waiting, tmp_path)
-        assert "Nothing was labelled by machine, so nothing was promised." in html
+        assert "Nothing is labelled by machine yet." in html
         assert "people are at it" in html
         assert "Quality against the truth" not in html
 

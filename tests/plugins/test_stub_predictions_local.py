@@ -39,14 +39,12 @@ def test_the_stub_learns_from_few_and_labels_the_rest(name: str, registry: Regis
     assert sum(errors) / len(errors) < 0.05
 
 
-def predictions(
-    registry: Registry, folder: Path, entries: dict[str, Payload], task: str = "bbox", **options: Any
-) -> Any:
+def predictions(registry: Registry, folder: Path, entries: dict[str, Payload], task: str = "bbox", **given: Any) -> Any:
     def read(path: Path) -> Iterator[tuple[str, Payload]]:
         return iter(entries.items())
 
     context = Context(categories=CATEGORIES, task=made(registry, task), read_labels=read)
-    return Predictions(Predictions.Options(path=folder, **options), context)
+    return Predictions(Predictions.Options(path=folder, **given), context)
 
 
 BOX = {"boxes": [{"category": "crate", "xyxy": [1.0, 2.0, 30.0, 40.0], "confidence": 0.8}]}

@@ -70,7 +70,7 @@ class Contract:
         if failed:
             pytest.fail("; ".join(failed), pytrace=False)
         if all(v.skipped for v in found):
-            pytest.skip(found[0].message)
+            pytest.skip(f"does not apply: {found[0].message}")
 
 
 def _param(check: Check, reason: str | None) -> Any:

@@ -100,13 +100,13 @@ def compose(rng: Rng, place: str, main: str, wanted: int, size: tuple[int, int],
     painter = Painter(stage, rng)
     unit = min(size) / 240
     flock = rng.random() < 0.5
-    typical = float(np.exp(rng.normal(np.log(62), 0.5)))
+    typical = float(np.exp(rng.normal(np.log(46), 0.5)))
     locals_here = [s for s in among if place in HABITATS[s]]
     jobs: list[tuple[float, int, str, str]] = []
     for i in range(wanted):
         name = main if i == 0 or flock else locals_here[int(rng.integers(len(locals_here)))]
         jobs.append((_depth(rng), i, "bird", name))
-    for i in range(int(rng.poisson(1.6))):
+    for i in range(int(rng.poisson(2.4))):
         jobs.append((_depth(rng), i, "thing", ""))
     # Far things first; a depth is a share of the way from the horizon to the viewer.
     for depth, _, kind, name in sorted(jobs):

@@ -232,7 +232,7 @@ def confidence(points: Mapping[str, tuple[Floats, Floats]], groups: Sequence[Gro
                 left.plot(ends, slope * ends + at, color=colour, linewidth=1.6)
         binary = all(_is_binary(y) for _, y in points.values())
         left.set(
-            title="every image, 0 or 1 spread a little" if binary else "every image",
+            title="every image, spread a little" if binary else "every image",
             xlabel="confidence",
             ylabel=metric,
             xlim=(-0.05, 1.05),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 RULES = {
     "exact": ", except with a probability of at most {delta:g}, shown by an exact test.",
+    "cross-fitted": ", except with a probability of about {delta:g}, shown by a test on cross-fitted labels.",
     "ttest": ", except with a probability of about {delta:g}, shown by a t test.",
     "empirical": ". The rule in use takes the plain mean of the validation images and certifies nothing.",
 }
@@ -129,29 +130,28 @@ def _promise(s: dict[str, Any]) -> dict[str, Any]:
         else f"The mean loss over all images, where labels of people count as right, is at most {p['max_loss']:g}"
     )
     tested = [c for c in p["certificates"] if c["threshold"] is not None]
+    rule = "cross-fitted" if p["rule"] == "exact" and not p["exact"] else p["rule"]
+    n = sum(c["n"] for c in tested)
     numbers = [
-        ("certified", p["certified"], "a lower bound that the test guarantees"),
-        (
-            "estimated",
-            p["estimated"],
-            f"mean of the {sum(c['n'] for c in tested):,} validation images above the threshold",
-        ),
+        ("certified", p["certified"], "at least, by the test"),
+        ("estimated", p["estimated"], f"from {n:,} validation images at or above the threshold"),
         ("measured", p["measured"], "by people, in an audit"),
         ("true", p["true"], f"against the truth, {p['true_n']:,} images"),
     ]
     return {
-        "words": words + RULES[p["rule"]].format(delta=p["delta"]),
+        "words": words + RULES[rule].format(delta=p["delta"]),
         "least": least,
+        "scale": f"Numbers are the {quality} of the machine labels." if selective else "Numbers are 1 - mean loss.",
         "numbers": [n for n in numbers if n[1] is not None],
-        "verdict": _verdict(p, machine, quality),
-        "tested": tested,
+        "verdict": _verdict(p, machine, quality, s["state"] == "finished"),
     }
 
 
-def _verdict(p: dict[str, Any], machine: int, quality: str) -> tuple[str, str]:
+def _verdict(p: dict[str, Any], machine: int, quality: str, finished: bool) -> tuple[str, str]:
     """One sentence about how it ended, and ``kept``, ``broken`` or ``open``."""
     if not machine:
-        return "Nothing was labelled by machine, so nothing was promised.", "open"
+        still = "Nothing was labelled by machine, so there is nothing to keep."
+        return still if finished else "Nothing is labelled by machine yet.", "open"
     if p["kept"] is None:
         known = (
             "There is no truth to hold it against"

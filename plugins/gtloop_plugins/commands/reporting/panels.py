@@ -79,11 +79,13 @@ def _of_quality(facts: Facts) -> list[Plot]:
         return []
     quality = {s: points[s][1] if s in points else np.zeros(0) for s in ("human", "machine")}
     of = "machine" if "machine" in points else "human"
+    selective = promise["kind"] == "selective" and "machine" in points
+    words = " The promise is about the mean of the machine labels, not about every one." if selective else ""
     return [
         Plot(
             "quality",
             "Quality against the truth",
-            f"Images by {metric} in 16 bins. The promise is about the mean of the machine labels, not about every one.",
+            f"Images by {metric} in 16 bins.{words}",
             figures.histogram(quality, promise["target"], metric),
         ),
         Plot(
@@ -124,7 +126,7 @@ def _of_categories(facts: Facts, counts: Mapping[str, Mapping[str, int]], order:
         panels = [(s, t[1]) for s, t in tables.items() if t is not None]
         size = (9.2, min(9.0, 2.2 + 0.32 * len(names)))
         caption = (
-            "Rows are the truth, columns the label, numbers are images; a darker cell is a larger share of its row."
+            "Rows are the truth, columns the label, numbers are images; a stronger colour is a larger share of its row."
         )
         found.append(Plot("confusion", "What is taken for what", caption, figures.confusion(names, panels), size))
     return found

@@ -208,8 +208,16 @@ def galleries(facts: Facts, run: Run, task: Task, n: int = SHOWN) -> list[Galler
         words = f"All {len(known)} are exactly as in truth; some of them."
         found.append(gallery("Machine labels", words, best or worst, {}))
     elif known:
-        found.append(gallery("Machine labels furthest from the truth", f"Lowest {metric} first.", worst, {}))
-        found.append(gallery("Machine labels closest to the truth", f"Highest {metric} first.", best, {}))
+        found.append(
+            gallery(
+                "Machine labels furthest from the truth", f"Lowest {metric} first; among equals, the surest.", worst, {}
+            )
+        )
+        found.append(
+            gallery(
+                "Machine labels closest to the truth", f"Highest {metric} first; among equals, the surest.", best, {}
+            )
+        )
     else:
         most, least = most_and_least_confident(machine, n)
         found.append(gallery("Machine labels it was least sure of", "Least confident first.", least, {}))
