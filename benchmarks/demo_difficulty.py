@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=400, help="pictures to measure on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--target", type=float, default=0.6, help="mean IoU")
-    parser.add_argument("--cut", type=float, default=0.5, help="least score of a box")
+    parser.add_argument("--cut", type=float, default=0.4, help="least score of a box")
     parser.add_argument("--folder", type=Path, help="keep the pictures here")
     parser.add_argument("--out", type=Path, help="write each test picture's confidence and quality here (JSON)")
     args = parser.parse_args()

@@ -167,7 +167,7 @@ def narrate() -> None:
 
 def _next(outcome: str, root: Path) -> str:
     return {
-        "finished": f"Finished. Look: gtloop report {root}   Take the labels: gtloop export {root} --format coco",
+        "finished": f"Finished. Look: gtloop report {root}   Take the labels: gtloop export {root} --format jsonl",
         "waiting": f"Waiting for people. Go on with the same command; look with: gtloop status {root}",
         "confirm": f"The probe is answered. Look at it with gtloop report {root}, then run again with --yes to go on.",
         "budget": "Stopped by the budget. Raise --budget to go on with the same command.",
@@ -268,6 +268,14 @@ def main(argv: list[str] | None = None) -> None:
             raise
         print(f"error: {e}", file=sys.stderr)
         raise SystemExit(e.exit_code) from None
+    except Exception as e:  # an OSError says what to do by itself; anything else is a fault of gtloop
+        if debug:
+            raise
+        text = " ".join(str(e).split())
+        if not isinstance(e, OSError):
+            text = f"{type(e).__name__}: {text} (a fault in gtloop: please report it with what --debug shows)"
+        print(f"error: {text}", file=sys.stderr)
+        raise SystemExit(1) from None
     except KeyboardInterrupt:
         print("stopped; the same command goes on where it was", file=sys.stderr)
         raise SystemExit(130) from None

@@ -211,8 +211,10 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: {e.strerror}; write one with: gtloop init IMAGES") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise ConfigError(f"{path}: not valid TOML: {e}") from None
-    run = tables.get("run", {})
-    if isinstance(run, dict):
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise ConfigError(f"{path}: {name}: must be a table such as [run] (got {table!r}); keys go below one")
+    if run := tables.get("run"):
         for key in ("source", "truth"):  # paths in a file are relative to it
             value = run.get(key)
             if isinstance(value, str) and "://" not in value:

@@ -107,7 +107,7 @@ def check_probe(items: Items, seed: int, n: int, failures: float) -> None:
     rows = np.flatnonzero(items.alias_of < 0)
     rows = rows[np.argsort(random_order(len(items), seed)[rows], kind="stable")][:n]
     bad: list[tuple[str, str]] = []
-    for row in rows:
+    for row in rows.tolist():
         try:
             open_image(items.uri[row])
         except BadImage as e:

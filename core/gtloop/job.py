@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gtloop import labelfiles
+from gtloop import config, labelfiles
 from gtloop.compatibility import check_fit
 from gtloop.config import Settings
-from gtloop.errors import ConfigError, RunError
-from gtloop.events import AnyEvent
+from gtloop.errors import BadAnswer, BadLabels, ConfigError, GtloopError, RunError
+from gtloop.events import AnyEvent, SettingsChanged
 from gtloop.interfaces import (
+    KINDS,
     Annotator,
     Context,
     Detector,
@@ -55,8 +57,14 @@ class Plugins:
         self._settings, self._registry, self._root = settings, registry, root
         r = settings.run
         base = Context(categories=r.classes, seed=r.seed, read_labels=self._read_labels)
+        self._check_tables()
         self.task: Task = self._build("task", r.task, base)
         form = self.task.form()
+        if not r.classes and any(p.kind in ("choice", "box") and not p.categories for p in form.primitives):
+            raise ConfigError(
+                f"task {self.task.name!r} has nothing to choose from: name the categories with --classes a,b "
+                "(or run.classes in gtloop.toml)"
+            )
         if r.instructions:
             form = form.model_copy(update={"instructions": r.instructions})
         base = dataclasses.replace(base, form=form, task=self.task, price_per_answer=settings.prices.answer)
@@ -75,6 +83,13 @@ class Plugins:
         self.annotator: Annotator = self._build("annotator", r.annotator, base)
         self.notes = check_fit(registry, self.task, self.annotator, self.detector, self.sampler, self.score)
         self.items: Items | None = None
+
+    def _check_tables(self) -> None:
+        """Refuse option tables of plugins that are not there, and options that their plugin does not have."""
+        for kind in KINDS:
+            for name, table in getattr(self._settings, f"{kind}s").items():
+                if table:
+                    self._registry.options(kind, name, table)
 
     def _build(self, kind: str, name: str, context: Context) -> Any:
         workdir = self._root / kind / name.partition("@")[0]
@@ -100,13 +115,23 @@ class Plugins:
         """Row to payload of a label file, in the display frame; every payload checked by the task.
 
         Raises:
-            BadLabels, BadAnswer: The file, or one of its labels, can't be used.
+            BadLabels: The file, or one of its labels, can't be used.
         """
         from gtloop.interfaces import Entry
 
         entries = (Entry(n, p, {}) for n, p in self._read_labels(path))
         matched = labelfiles.match_names(entries, list(items.name), allow_missing=allow_missing)
-        return {row: self.task.parse(payload, items[row]) for row, payload in matched.items()}
+        found = {row: self._parsed(payload, items[row], path) for row, payload in matched.items()}
+        for row in list(found):  # the file may name a copy of the image that is labelled
+            found.setdefault(int(items.alias_of[row]), found[row])
+        found.pop(-1, None)
+        return found
+
+    def _parsed(self, payload: Payload, item: Item, path: Path) -> Payload:
+        try:
+            return self.task.parse(payload, item)
+        except BadAnswer as e:
+            raise BadLabels(f"{path}: {item.name}: {e}") from None
 
     @cached_property
     def truth(self) -> dict[int, Payload]:
@@ -162,6 +187,23 @@ class Job:
         """One fixed random key a row, (n,); the same for a seed whatever happened in between."""
         return rng(self.seed, purpose).random(len(self.items))
 
+    def read_letters(self) -> None:
+        """Take in what ``Run.change`` posted; what can't be done is reported, and never read again."""
+        for letter in self.ledger.letters(self.state.facts.letter, "settings"):
+            changes: dict[str, Any] = {}
+            try:
+                new = config.changed(self.settings, _asked(letter.body))
+                changes = config.changes(self.settings, new)
+                check_affordable(self.state, self.settings, new)
+                plugins = Plugins(new, self.registry, self.root)
+            except GtloopError as e:
+                self.progress("refused change", 0, None, str(e))
+                changes = {}
+            self.commit([SettingsChanged(iteration=self.state.iteration, changes=changes, letter=letter.number)])
+            if changes:
+                self.settings, self.plugins = new, plugins
+                plugins.items = self.items
+
     def commit(self, events: Sequence[AnyEvent]) -> None:
         """Append events to the ledger, fold them in, tell observers."""
         for entry in self.ledger.append(events):
@@ -169,6 +211,39 @@ class Job:
             self.registry.notify(entry.event, self.state)
             if entry.seq % SNAPSHOT_EVERY == 0:
                 self.state.save(self.root / "snapshot.npz")
+
+
+def _asked(body: str) -> dict[str, Any]:
+    try:
+        found = json.loads(body)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ConfigError("the letter is no JSON object of settings by dotted key")
+    return found
+
+
+def check_affordable(state: State, old: Settings, new: Settings) -> None:
+    """Refuse a budget or prices that can't keep what is promised to people already.
+
+    Raises:
+        ConfigError: With the least budget that would do.
+    """
+    from gtloop.money import micro, show
+
+    usd, bill = new.run.budget_usd, state.facts.bill
+    if usd is None or (usd == old.run.budget_usd and new.prices == old.prices):
+        return
+    reserved = bill.reserved
+    if new.prices != old.prices:
+        reserved = sum(
+            max(0, r.want - r.got) * new.prices.answer + new.prices.item_fee for r in state.facts.open.values()
+        )
+    if bill.total + reserved > micro(usd):
+        raise ConfigError(
+            f"run.budget_usd: {show(bill.total)} is paid and {show(reserved)} promised to people, "
+            f"so {show(micro(usd))} is too little; give {show(bill.total + reserved)} or more"
+        )
 
 
 def make_promise(settings: Settings, task: Task) -> Promise:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
 from gtloop.errors import RunError
 from gtloop.events import AnyEvent, parse_event
@@ -65,6 +66,17 @@ def _tables() -> MetaData:
     return meta
 
 
+def _read_only(path: Path) -> dict[str, str]:
+    """How to open a ledger in a folder that can't be written, such as a back-up; empty where it can.
+
+    SQLite must be told that no log has to be made; one that is there (another user drives the run) is read.
+    """
+    if os.access(path.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        return {}
+    live = path.with_name(path.name + "-wal").exists()
+    return {"uri": "true", **({"mode": "ro"} if live else {"immutable": "1"})}
+
+
 def now() -> str:
     """The time as ISO 8601, UTC."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -86,31 +98,36 @@ class Ledger:
         Raises:
             RunError: It is not there, is no ledger, or is of another version.
         """
-        from sqlalchemy import create_engine, event, insert, select
+        from sqlalchemy import URL, create_engine, event, insert, inspect, select
         from sqlalchemy.exc import DatabaseError
 
         if not create and not path.exists():
             raise RunError(f"{path.parent} holds no run (no {path.name}); start one with: gtloop run IMAGES")
-        engine = create_engine(f"sqlite:///{path}")
+        query = {} if create else _read_only(path)
+        database = f"file:{quote(str(path))}" if query else str(path)
+        engine = create_engine(URL.create("sqlite", database=database, query=query))
 
         @event.listens_for(engine, "connect")
         def _pragmas(connection: Any, _record: Any) -> None:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA busy_timeout=30000")
+            if not query:
+                connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
 
         ledger = cls(engine)
         version = ledger._meta.tables["schema_version"]
         try:
-            if create:
-                ledger._meta.create_all(engine)
             with engine.begin() as c:
-                found = c.execute(select(version.c.version)).scalars().all()
-                if not found and create:
+                made = inspect(c).has_table(version.name)
+                found = c.execute(select(version.c.version)).scalars().all() if made else []
+                if not found and create:  # new, or a kill came between its tables and its version
+                    ledger._meta.create_all(c)
                     c.execute(insert(version).values(version=SCHEMA))
                     found = [SCHEMA]
         except DatabaseError as e:
             raise RunError(f"{path} is not a gtloop ledger ({e.orig!s}); choose another folder with --run") from None
+        if not found:
+            raise RunError(f"{path.parent} never started; run it again")
         if list(found) != [SCHEMA]:
             raise RunError(
                 f"{path} was made by another version of gtloop (ledger version {list(found)}, this one reads {SCHEMA});"
@@ -129,7 +146,7 @@ class Ledger:
             RunError: One of them has happened before.
         """
         from sqlalchemy import insert
-        from sqlalchemy.exc import IntegrityError
+        from sqlalchemy.exc import DatabaseError, IntegrityError
 
         entries: list[Entry] = []
         at = now()
@@ -143,6 +160,8 @@ class Ledger:
                     entries.append(Entry(int(key[0]), at, e))
         except IntegrityError:
             raise RunError("another process wrote to this run's ledger; only one may drive a run at a time") from None
+        except DatabaseError as e:
+            raise RunError(f"the ledger can't be written ({e.orig}); mend that and run again") from None
         return entries
 
     def read(self, after: int = 0) -> Iterator[Entry]:
@@ -152,7 +171,7 @@ class Ledger:
         query = select(self.event.c.seq, self.event.c.at, self.event.c.body).where(self.event.c.seq > after)
         with self._engine.connect() as c:
             for seq, at, body in c.execute(query.order_by(self.event.c.seq)):
-                yield Entry(seq, at, parse_event(body))
+                yield Entry(seq, at, _event(seq, body))
 
     def post(self, kind: str, key: str, body: str) -> bool:
         """Put a letter into the inbox; False where one with this key was there already."""
@@ -178,6 +197,16 @@ class Ledger:
             return [Letter(*row) for row in c.execute(query)]
 
 
+def _event(seq: int, body: str) -> AnyEvent:
+    try:
+        return parse_event(body)
+    except ValueError:
+        raise RunError(
+            f"event {seq} of the ledger is damaged, or a newer gtloop wrote it; use that version, "
+            "or restore the run folder from a back-up"
+        ) from None
+
+
 class Lock:
     """Only one process drives a run: an exclusive file lock, gone with the process that holds it."""
 
@@ -188,7 +217,10 @@ class Lock:
     def __enter__(self) -> Lock:
         import fcntl
 
-        self._file = self._path.open("a+")
+        try:
+            self._file = self._path.open("a+")
+        except OSError as e:
+            raise RunError(f"{self._path.parent} can't be written ({e.strerror}); name another with --run") from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

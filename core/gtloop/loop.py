@@ -30,7 +30,7 @@ from gtloop.interfaces import Rows
 from gtloop.job import Job
 from gtloop.looking import cross_fitting, fold_rows, look, reference_rows
 from gtloop.people import collect, consolidate, requests_of
-from gtloop.picking import needs_predictions, next_phase, pick, settled
+from gtloop.picking import asked, needs_predictions, next_phase, pick
 from gtloop.state import HUMAN, POOL, TRAIN
 from gtloop.vision import fit_model, predict_rows
 
@@ -39,11 +39,16 @@ Step = Callable[[Job], list[AnyEvent]]
 
 ENOUGH = 0.95
 """Share of a training batch at which the loop goes on; the rest is consolidated as it comes."""
+FOLD_EFFORT = 0.7
+"""Share of the normal schedule for a fold's model: it sees two thirds of the data, and there are three."""
 
 
 def drive(job: Job) -> Outcome:
     """Run the loop until it is finished, paused, or has to wait for people outside this process."""
-    while (step := next_step(job)) is not None:
+    while True:
+        job.read_letters()
+        if (step := next_step(job)) is None:
+            break
         events = step(job)
         if events:
             job.commit(events)
@@ -107,7 +112,7 @@ def look_due(job: Job) -> bool:
         return not (fresh and model is not None and f.looked_at == model.name) and f.looks < job.promise.looks
     if f.looks >= len(job.plan.look_at):
         return False
-    return f.broke or settled(job.state) >= job.plan.look_at[f.looks]
+    return f.broke or asked(job.state) >= job.plan.look_at[f.looks]
 
 
 def resting(job: Job) -> bool:
@@ -191,7 +196,7 @@ def _fit(job: Job, name: str, rows: Rows, fold: int | None) -> ModelFitted:
     started, batch = time.monotonic(), len(job.state.facts.batches)
     common = {"iteration": job.state.iteration, "model": name, "fold": fold, "batch": batch, "examples": len(rows)}
     try:
-        path, metrics = fit_model(job, name, rows)
+        path, metrics = fit_model(job, name, rows, 1.0 if fold is None else FOLD_EFFORT)
     except NotEnoughData as e:
         return ModelFitted.model_validate({**common, "seconds": 0.0, "fault": str(e)})
     seconds = round(time.monotonic() - started, 3)
@@ -220,4 +225,9 @@ def _predict(job: Job, name: str, path: str | None, rows: Rows) -> list[AnyEvent
 
 
 def look_now(job: Job) -> list[AnyEvent]:
-    return [look(job)]
+    """Look; a look that the budget forced too early to test anything is kept for when there is more money."""
+    looked, f = look(job), job.state.facts
+    late = job.settings.loop.certify == "late"
+    if late and f.broke and settled(job.state) < job.plan.look_at[f.looks] and not looked.delta and not looked.labels:
+        return stop_for_budget(job)
+    return [looked]

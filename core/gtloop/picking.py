@@ -17,8 +17,8 @@ from gtloop.errors import BadImage, PluginFault, SourceError, blame
 from gtloop.events import AnyEvent, BatchCommitted, BudgetReached, ItemsQuarantined, Phase
 from gtloop.images import open_image
 from gtloop.interfaces import PoolView, Rows
-from gtloop.job import Job
 from gtloop.items import random_order
+from gtloop.job import Job
 from gtloop.keyed import digest, rng
 from gtloop.promise import symmetric_batch
 from gtloop.state import POOL, State
@@ -277,8 +277,6 @@ def parts(store: Store, path: str) -> list[str]:
     return sorted(str(p.relative_to(store.root)) for p in (store.root / path).glob("part-*.parquet"))
 
 
-def settled(state: State) -> int:
-    """Human labels (and items that people could not label) so far."""
-    from gtloop.state import HUMAN, UNLABELABLE
-
-    return state.count(HUMAN) + state.count(UNLABELABLE)
+def asked(state: State) -> int:
+    """Items that people were ever asked about."""
+    return int((state.columns["attempts"] > 0).sum())

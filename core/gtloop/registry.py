@@ -243,8 +243,10 @@ class Registry:
         for origin, impl in self._implementations("gtloop_event"):
             try:
                 _call(impl, event=event, state=state)
-            except Exception:
-                log.exception("observer of plugin %r (%s) failed", origin.plugin, origin.distribution)
+            except Exception as e:
+                what = f"{type(e).__name__}: {' '.join(str(e).split())}"
+                log.warning("observer of plugin %r (%s) failed: %s", origin.plugin, origin.distribution, what)
+                log.debug("its traceback", exc_info=True)
 
 
 def _module(module: str | ModuleType) -> ModuleType:

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -19,7 +21,7 @@ from gtloop.errors import ConfigError, RunError
 from gtloop.events import Confirmed, RunStarted, SettingsChanged
 from gtloop.interfaces import ExportRow, Frame, Progress, Task, quiet
 from gtloop.items import Items, check_probe, list_items
-from gtloop.job import Job, Plugins, fold_ledger, make_promise
+from gtloop.job import Job, Plugins, check_affordable, fold_ledger, make_promise
 from gtloop.ledger import Entry, Ledger, Lock
 from gtloop.loop import Outcome, drive
 from gtloop.records import Label, Payload
@@ -54,35 +56,38 @@ def run_or_resume(
         GtloopError: One line that says what to do.
     """
     root = root.resolve()
+    if root.exists() and not root.is_dir():
+        raise RunError(f"{root} is a file; name a folder for the run with --run")
     fresh = not (root / LEDGER).exists()
     if fresh and root.exists() and any(p for p in root.iterdir() if p.name not in _STARTING):
         raise RunError(f"{root} is not empty and holds no run; choose another folder with --run")
     plugins = Plugins(settings, registry, root)  # every usage error comes before anything is written
-    promise = make_promise(settings, plugins.task)
-    root.mkdir(parents=True, exist_ok=True)
+    make_promise(settings, plugins.task)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise RunError(f"cannot make the run folder {root}: {e.strerror}; name another with --run") from None
     with Lock(root):
-        ledger = Ledger.open(root / LEDGER, create=fresh or _empty(root))
+        ledger = Ledger.open(root / LEDGER, create=True)
         try:
             state = fold_ledger(ledger, root)
             if state.facts.items is None:
                 _start(root, ledger, state, settings, plugins, progress)
             else:
                 _resume(ledger, state, settings, Store(root))
+                effective = Settings.model_validate(state.facts.settings)
+                if effective != settings:  # a letter changed something that the command does not say
+                    settings, plugins = effective, Plugins(effective, registry, root)
             job = Job(root, ledger, state, settings, registry, plugins, progress)
             if yes and not state.facts.confirmed:
                 job.commit([Confirmed(iteration=state.iteration)])
             outcome = drive(job)
-            return outcome, status(str(root), state, settings, promise)
+            return outcome, status(str(root), state, job.settings, job.promise)
         finally:
             ledger.close()
 
 
 _STARTING = {"driver.lock", "items.parquet", "run.toml", f"{LEDGER}-wal", f"{LEDGER}-shm"}
-
-
-def _empty(root: Path) -> bool:
-    """Whether a kill left a ledger file before its tables were made."""
-    return (root / LEDGER).stat().st_size == 0
 
 
 def _start(root: Path, ledger: Ledger, state: State, settings: Settings, plugins: Plugins, progress: Progress) -> None:
@@ -126,12 +131,14 @@ def _resume(ledger: Ledger, state: State, settings: Settings, store: Store) -> N
         )
     changed = config.changes(old, settings)
     if changed:
+        now = Settings.model_validate(state.facts.settings)
+        check_affordable(state, now, config.changed(now, changed))
         for entry in ledger.append([SettingsChanged(iteration=state.iteration, changes=changed)]):
             state.apply(entry.event, store, entry.seq)
 
 
 class Run:
-    """A run, read-only."""
+    """A run to read; ``change`` leaves a letter for whoever drives it."""
 
     def __init__(self, root: Path, state: State, ledger: Ledger) -> None:
         self.root, self.state = root, state
@@ -173,6 +180,15 @@ class Run:
         options = registry.options("task", name, self.settings.options("task", name))
         task: Task = registry.build("task", name, options, Context(categories=self.settings.run.classes))
         return task
+
+    def change(self, **settings: Any) -> None:
+        """Ask whoever drives this run, now or next, to change settings: ``change(**{"run.budget_usd": 50})``.
+
+        Raises:
+            ConfigError: A key is unknown or frozen, or a value does not fit.
+        """
+        config.changed(self.settings, settings)
+        self._ledger.post("settings", uuid4().hex, json.dumps(settings))
 
     def events(self) -> Iterator[Entry]:
         """Every event, oldest first."""

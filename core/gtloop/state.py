@@ -190,7 +190,8 @@ class State:
         if e.changes:
             f.broke, f.paused = False, ""
         f.letter = max(f.letter, e.letter)
-        self._reprice()
+        if any(key.startswith("prices.") for key in e.changes):
+            self._reprice()
 
     def _reprice(self) -> None:
         """Reserve for open requests what the prices of now make them cost at most."""
@@ -361,7 +362,7 @@ class State:
         """Read a snapshot; None where there is none that fits."""
         state = cls()
         try:
-            with np.load(path, allow_pickle=False) as z:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as z:
                 state.columns = {n: z[n] for n in COLUMNS}
                 state.facts = Facts.model_validate_json(z["facts"].tobytes())
                 state.seq = int(z["seq"])

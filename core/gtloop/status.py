@@ -31,7 +31,8 @@ def status(run: str, state: State, settings: Settings, promise: Promise) -> dict
     }
     cost = found["cost_usd"]
     if cost["if_all_human"]:
-        found["saving"] = round(1 - cost["total"] / cost["if_all_human"], 6)
+        # more is paid than all by people would cost where the policy of now is cheaper than the one before
+        found["saving"] = max(0.0, round(1 - cost["total"] / cost["if_all_human"], 6))
     found["summary"] = sentence(found, f.why)
     return found
 
@@ -133,7 +134,9 @@ def sentence(found: dict[str, Any], why: str) -> str:
     if left:
         text += " (" + ", ".join(f"{v} {'left' if k == 'pool' else k}" for k, v in left.items()) + ")"
     if cost["if_all_human"]:
-        text += f"; {show(round(cost['total'] * 1e6))} paid, {found['saving']:.0%} saved"
+        text += f"; {show(round(cost['total'] * 1e6))} paid"
+        if found["state"] == "finished":
+            text += f", {found['saving']:.0%} saved"
     if p["certified"] is not None:
         quality = "1 - mean loss" if p["kind"] == "dataset" else f"{p['metric']} of machine labels"
         how = "" if p["exact"] else ", approximate" if p["rule"] == "ttest" else ", cross-fitted"

@@ -25,8 +25,14 @@ SHARD = 2048
 """Rows in a shard of predictions: what a kill can lose of a long prediction."""
 
 
-def fit_model(job: Job, name: str, rows: Rows) -> tuple[str | None, dict[str, float]]:
+def fit_model(job: Job, name: str, rows: Rows, effort: float = 1.0) -> tuple[str | None, dict[str, float]]:
     """Fit on the human labels of ``rows`` into ``models/<name>``, which appears whole or not at all.
+
+    Args:
+        job: The run.
+        name: Of the model, and key of its randomness.
+        rows: Training items.
+        effort: Share of the normal schedule.
 
     Returns:
         The folder relative to the run (None for a detector that is not trainable), and metrics.
@@ -47,7 +53,7 @@ def fit_model(job: Job, name: str, rows: Rows) -> tuple[str | None, dict[str, fl
     work.mkdir(parents=True)
     seed = int(rng(job.seed, "fit", name).integers(2**31))
     with blame("detector", detector.name, "fit"):
-        metrics = job.plugins.executor.fit(detector, examples, work, seed=seed, progress=job.progress)
+        metrics = job.plugins.executor.fit(detector, examples, work, seed=seed, effort=effort, progress=job.progress)
     shutil.rmtree(final, ignore_errors=True)
     work.rename(final)
     sync_dir(final.parent)

@@ -66,7 +66,7 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def commands(block: Block) -> list[tuple[str, list[str]]]:
-    """(command, output lines shown below it): ``console`` blocks mark commands with ``$``, ``sh`` blocks are a script."""
+    """(command, output lines shown below it): ``console`` marks commands with ``$``, ``sh`` is one script."""
     if block.language == "sh":
         return [(block.text, [])]
     found: list[tuple[str, list[str]]] = []

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import multiprocessing
 import os
 import signal
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import gtloop
 from gtloop import config
@@ -108,3 +111,63 @@ def facts(root: Path) -> Mapping[str, Any]:
         "status": run.state.columns["status"].tolist(),
         "certificates": [c.model_dump(exclude={"sha256"}) for c in f.certificates],
     }
+
+
+class Ended(NamedTuple):
+    """How a command ended, and what its user saw."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The one line of an error."""
+        lines = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1, self.err
+        return lines[0].removeprefix("error: ")
+
+
+def cli(*args: object, modules: Sequence[types.ModuleType] = ()) -> Ended:
+    """Run ``gtloop ARGS`` in this process, as ``main`` does, with more plugins installed."""
+    from gtloop import cli as program
+    from gtloop.registry import Registry
+
+    def load(**options: Any) -> Registry:
+        return registry(extra_modules=modules, **options)
+
+    registry, out, err = Registry.load, io.StringIO(), io.StringIO()
+    code: Any = 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), patch.object(Registry, "load", load):
+        try:
+            program.main([str(a) for a in args])
+        except SystemExit as e:
+            code = e.code
+    ended = Ended(int(code or 0), out.getvalue(), err.getvalue())
+    assert "Traceback" not in ended.out + ended.err, ended.err
+    assert "a fault in gtloop" not in ended.err, ended.err
+    return ended
+
+
+def small(images: Path, root: Path, *more: object, truth: Path | None = None, classes: str = "crate,drum") -> tuple:
+    """The arguments of a run with small sizes and the stub detector."""
+    truth = truth or images.parent / "truth.jsonl"
+    sizes = {"probe": 5, "validation": 10, "train": 10, "batch": 10}
+    given = [x for k, v in sizes.items() for x in ("-o", f"sizes.{k}={v}")]
+    fixed = ("run", images, "--run", root, "--truth", truth, "--classes", classes, "--detector", "stub")
+    return (*fixed, "--annotator", "synthetic", *given, *more)
+
+
+def status(root: Path) -> dict[str, Any]:
+    """What ``gtloop status RUN --json`` prints."""
+    found: dict[str, Any] = json.loads(cli("status", root, "--json").out)
+    return found
+
+
+def exported(root: Path, *more: object) -> dict[str, dict[str, Any]]:
+    """Image name to row of a lossless export."""
+    out = root.parent / f"{root.name}-out.jsonl"
+    ended = cli("export", root, "--out", out, *more)
+    assert ended.code == 0, ended.err
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    return {row["name"]: row for row in rows if "name" in row}

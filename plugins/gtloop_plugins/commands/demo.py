@@ -1,4 +1,4 @@
-"""``gtloop demo``: the whole job on generated pictures, offline: people simulated, training real, a report at the end."""
+"""``gtloop demo``: the whole job on generated pictures, offline; simulated people, real training, a report."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import typer
 from gtloop.cli import EXIT, JsonFlag, narrate
 
 CLASSES = {"bbox": ("bird",)}
+NOISE = 0.5
+"""Simulated people are careful: half the errors of a crowd (option ``noise`` of annotator ``synthetic``)."""
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +22,7 @@ def register(app: typer.Typer) -> None:
     def demo(
         ctx: typer.Context,
         out: Annotated[Path, typer.Option(help="Folder of the pictures and the run.")] = Path("demo"),
-        images: Annotated[int, typer.Option(help="How many pictures.", min=30)] = 400,
+        images: Annotated[int, typer.Option(help="How many pictures.", min=30)] = 600,
         task: Annotated[str, typer.Option(help="bbox or classification.")] = "bbox",
         preset: Annotated[str, typer.Option(help="default or ground-truth.")] = "default",
         detector: Annotated[str, typer.Option(help="What learns and predicts.")] = "torchvision",
@@ -44,6 +46,7 @@ def register(app: typer.Typer) -> None:
             "run.detector": detector,
             "run.preset": preset,
             "run.seed": seed,
+            "annotators.synthetic": {"noise": NOISE},
         }
         settings = config.load(None, flags, tuple(override or ()))
         root = out / ("run" if preset == "default" else preset)

@@ -100,13 +100,13 @@ def compose(rng: Rng, place: str, main: str, wanted: int, size: tuple[int, int],
     painter = Painter(stage, rng)
     unit = min(size) / 240
     flock = rng.random() < 0.5
-    typical = float(np.exp(rng.normal(np.log(46), 0.5)))
+    typical = float(np.exp(rng.normal(np.log(38), 0.5)))
     locals_here = [s for s in among if place in HABITATS[s]]
     jobs: list[tuple[float, int, str, str]] = []
     for i in range(wanted):
         name = main if i == 0 or flock else locals_here[int(rng.integers(len(locals_here)))]
         jobs.append((_depth(rng), i, "bird", name))
-    for i in range(int(rng.poisson(2.4))):
+    for i in range(int(rng.poisson(3))):
         jobs.append((_depth(rng), i, "thing", ""))
     # Far things first; a depth is a share of the way from the horizon to the viewer.
     for depth, _, kind, name in sorted(jobs):
@@ -190,15 +190,15 @@ def _lay_bird(
         painter.reflect(sprite, x, y)
     elif zone == "ground":
         painter.shadow(x, y, extent * 0.5)
-    if rng.random() < 0.45:
-        sprite = painter.blend(sprite, x, y, float(rng.beta(1.5, 3)) * 0.8)
+    if rng.random() < 0.6:
+        sprite = painter.blend(sprite, x, y, float(rng.beta(1.5, 3)) * 0.9)
     alpha = painter.lay(sprite, x, y)
     if alpha is None:
         return
     # Birds cut by the picture's edge count what is outside as hidden.
     whole = float((sprite.alpha > 0.5).sum())
     painter.birds.append(Drawn(name, alpha, whole))
-    if rng.random() < 0.34:
+    if rng.random() < 0.45:
         cover = _kind_of(painter.stage, zone)
         centre_y = y - sprite.anchor[1] + sprite.alpha.shape[0] / 2
         hidden_y = centre_y if zone in ("air", "perch") else y + 0.1 * extent

@@ -33,8 +33,8 @@ class TorchvisionOptions(Options):
     """How to fit. The defaults suit 60 to 1,000 photographs on two CPU cores."""
 
     epochs: float = Field(12, gt=0, description="passes over the training images")
-    min_steps: int = Field(400, ge=1, description="optimiser steps at least, however few the images")
-    batch: int = Field(8, ge=1, description="images in a step (twice as many for classification)")
+    min_steps: int = Field(300, ge=1, description="optimiser steps at least, however few the images")
+    batch: int = Field(4, ge=1, description="images in a step (four times as many for classification)")
     lr: float = Field(1e-3, gt=0, description="largest step size of new layers")
     body_lr: float = Field(0.3, ge=0, description="step size of the pretrained backbone, as a share of lr")
     weight_decay: float = Field(0.05, ge=0, description="AdamW's weight decay")

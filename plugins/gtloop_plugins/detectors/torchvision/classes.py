@@ -159,7 +159,7 @@ def _finetune(
     import torch
 
     shuffles, views = (np.random.default_rng([seed, part]) for part in (1, 2))
-    batch = 2 * options.batch
+    batch = 4 * options.batch
     n = len(images)
 
     def loss_of(indices: NDArray[np.intp]) -> Any:

@@ -1,0 +1,5 @@
+"""``python -m gtloop``."""
+
+from gtloop.cli import main
+
+main()

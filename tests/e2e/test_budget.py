@@ -1,0 +1,237 @@
+"""The budget is a hard cap at every event; money and settings follow from the ledger."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import runs
+from runs import cli, small
+
+import gtloop
+from gtloop.errors import ConfigError
+from gtloop.events import BatchCommitted, SettingsChanged
+from gtloop.money import micro
+from gtloop.state import State
+from gtloop.store import Store
+
+PAID = ("-o", "prices.answer_usd=0.036", "-o", "prices.item_fee_usd=0.08", "-o", "prices.machine_fee_usd=0.08")
+ITEM = 3 * 0.036 + 0.08
+LOOSE = ("-o", "sizes.validation=25")
+"""Enough validation for the machine to label (and cost) something."""
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found, _ = runs.make_images(tmp_path_factory.mktemp("source"), 80)
+    return found
+
+
+def folded(root: Path) -> list[tuple[Any, State]]:
+    """Each event with the bill after it, checked against the cap of that moment."""
+    run, state = gtloop.open(root), State()
+    seen = []
+    for entry in run.events():
+        state.apply(entry.event, Store(root), entry.seq)
+        cap = state.facts.settings["run"]["budget_usd"]
+        bill = state.facts.bill
+        if cap is not None:
+            assert bill.total + bill.reserved <= micro(cap), entry
+        assert bill.reserved == sum(r.reserved for r in state.facts.open.values()), entry
+        assert min(bill.human, bill.fees, bill.machine, bill.reserved) >= 0, entry
+        seen.append((entry.event, bill.model_copy()))
+    return seen
+
+
+def human(root: Path) -> int:
+    """Answers that the ledger holds, by their own price."""
+    run = gtloop.open(root)
+    return sum(int(run.store.read(ref)["price"].sum()) for ref in run.state.facts.answer_files)
+
+
+@pytest.mark.parametrize("usd", [0, 0.1, ITEM, 1, 4.4, 9.3])
+def test_the_budget_is_never_exceeded_and_a_higher_one_goes_on(images: Path, tmp_path: Path, usd: float) -> None:
+    root = tmp_path / "run"
+    ended = cli(*small(images, root, *PAID, *LOOSE, "--budget", usd))
+    assert ended.code == 4, ended.err
+    assert "Raise --budget" in ended.out
+    last = folded(root)[-1][1]
+    assert last.total <= micro(usd)
+    assert last.reserved == 0
+    status = runs.status(root)
+    assert status["state"] == "paused: budget"
+    assert status["items"]["pool"] > 0
+    again = cli(*small(images, root, *PAID, *LOOSE, "--budget", usd))
+    assert again.code == 4
+    assert folded(root)[-1][1] == last
+    ended = cli(*small(images, root, *PAID, *LOOSE, "--budget", 1000))
+    assert ended.code == 0, ended.err
+    found = runs.status(root)
+    events = folded(root)
+    assert any(isinstance(e, SettingsChanged) and e.changes == {"run.budget_usd": 1000} for e, _ in events)
+    assert found["items"]["pool"] == 0
+    assert found["cost_usd"]["human"] == pytest.approx(human(root) / 1e6)
+    assert found["cost_usd"]["fees"] == pytest.approx(0.08 * found["items"]["human"])
+    assert found["cost_usd"]["machine"] == pytest.approx(0.08 * found["items"]["machine"])
+    assert found["cost_usd"]["total"] == pytest.approx(sum(r["cost_usd"] for r in found["iterations"]))
+
+
+def test_no_budget_pays_all(images: Path, tmp_path: Path) -> None:
+    assert cli(*small(images, tmp_path / "run", *PAID, *LOOSE)).code == 0
+    found = runs.status(tmp_path / "run")
+    assert found["items"]["machine"] > 0, "the run must have machine labels to pay for"
+    assert found["cost_usd"]["if_all_human"] == pytest.approx(80 * ITEM)
+    assert found["saving"] == pytest.approx(1 - found["cost_usd"]["total"] / (80 * ITEM), abs=1e-5)
+
+
+@pytest.mark.parametrize("usd", [9.0, 10.0, 11.0, 12.0])
+def test_the_machine_fee_counts_against_the_budget(images: Path, tmp_path: Path, usd: float) -> None:
+    """Ground Truth's prices: $0.26 by five people with the fee, $0.08 by machine."""
+    root = tmp_path / "run"
+    sizes = [x for k, v in {"validation": 20, "train": 10, "batch": 10}.items() for x in ("-o", f"sizes.{k}={v}")]
+    ended = cli(*small(images, root, "--preset", "ground-truth", *sizes, "--budget", usd))
+    assert ended.code in (0, 4), ended.err
+    folded(root)
+    found = runs.status(root)
+    assert found["cost_usd"]["total"] <= usd
+    assert found["cost_usd"]["machine"] == pytest.approx(0.08 * found["items"]["machine"])
+    assert found["items"]["machine"] > 0, "the budget must be spent on machine labels too"
+    assert found["cost_usd"]["human"] + found["cost_usd"]["fees"] == pytest.approx(0.26 * found["items"]["human"])
+    assert 0 <= found["saving"] <= 1
+
+
+def test_changed_workers_are_an_event_and_count_from_the_next_batch(images: Path, tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    assert cli(*small(images, root, *PAID, "--budget", 5)).code == 4
+    before = len(gtloop.open(root).state.facts.batches)
+    assert cli(*small(images, root, *PAID, "--budget", 1000, "--workers", 5)).code == 0
+    run = gtloop.open(root)
+    changed = [e.event.changes for e in run.events() if isinstance(e.event, SettingsChanged)]
+    assert changed == [{"run.workers": 5, "run.budget_usd": 1000}]
+    for number, batch in run.state.facts.batches.items():
+        want = 3 if number <= before else 5
+        assert set(run.store.read(batch.requests)["answers"].tolist()) == {want}
+    folded(root)
+    assert 0 <= runs.status(root)["saving"] <= 1
+
+
+def test_fewer_workers_later_leave_a_saving_between_0_and_1(images: Path, tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    fixed = (*PAID, "--target", 0.999)  # so that people label all
+    assert cli(*small(images, root, *fixed, "--budget", 20, "--workers", 7)).code == 4
+    assert cli(*small(images, root, *fixed, "--budget", 1000, "--workers", 1)).code == 0
+    assert runs.status(root)["cost_usd"]["total"] > runs.status(root)["cost_usd"]["if_all_human"]
+    assert runs.status(root)["saving"] == 0
+
+
+def files(images: Path, root: Path, *more: object) -> runs.Ended:
+    command = ["run", images, "--run", root, "--classes", "crate,drum", "--detector", "stub", "--annotator", "files"]
+    return cli(*command, "-o", "sizes.probe=5", "-o", "sizes.validation=10", *PAID, *more)
+
+
+def test_a_budget_or_a_price_below_what_is_promised_is_refused(images: Path, tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    assert files(images, root, "--budget", 2).code == 3
+    reserved = gtloop.open(root).state.facts.bill.reserved
+    assert reserved == micro(5 * ITEM)
+    ended = files(images, root, "--budget", 0.5)
+    assert (ended.code, "give $0.94 or more" in ended.error) == (2, True)
+    ended = files(images, root, "--budget", 2, "-o", "prices.answer_usd=0.36")
+    assert (ended.code, "$5.80 promised" in ended.error) == (2, True)
+    assert gtloop.open(root).state.facts.bill.reserved == reserved
+    assert files(images, root, "--budget", 6, "-o", "prices.answer_usd=0.36").code == 3
+    assert gtloop.open(root).state.facts.bill.reserved == micro(5 * (3 * 0.36 + 0.08))
+    folded(root)
+
+
+# ---------------------------------------------------------------------------------------------- letters
+
+
+def test_another_process_changes_the_budget_of_a_waiting_run(images: Path, tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    assert files(images, root, "--budget", 2).code == 3
+    gtloop.open(root).change(**{"run.budget_usd": 3, "run.workers": 5})
+    gtloop.open(root).change(**{"run.budget_usd": 0.1})  # less than is promised: refused by the driver, once
+    gtloop.open(root)._ledger.post("settings", "k1", "no json")
+    gtloop.open(root)._ledger.post("settings", "k2", '["run.budget_usd"]')
+    gtloop.open(root)._ledger.post("settings", "k3", '{"run.seed": 4}')
+    gtloop.open(root)._ledger.post("settings", "k4", '{"run.detector": "no-such"}')
+    ended = files(images, root, "--budget", 2)  # the same command: what the letter said stays
+    assert ended.code == 3, ended.err
+    assert "refused change" in ended.err
+    run = gtloop.open(root)
+    letters = [e.event for e in run.events() if isinstance(e.event, SettingsChanged)]
+    assert [(e.letter, e.changes) for e in letters] == [
+        (1, {"run.workers": 5, "run.budget_usd": 3}), *((n, {}) for n in range(2, 7))
+    ]  # fmt: skip
+    assert (run.settings.run.budget_usd, run.settings.run.workers) == (3, 5)
+    assert files(images, root, "--budget", 2).code == 3
+    assert len([e for e in run.events() if isinstance(e.event, SettingsChanged)]) == 6, "no letter is read twice"
+    assert files(images, root, "--budget", 4).code == 3
+    run = gtloop.open(root)
+    assert (run.settings.run.budget_usd, run.settings.run.workers) == (4, 5), "a command changes what it says anew"
+    folded(root)
+
+
+def test_a_letter_to_a_run_that_is_under_way(images: Path, tmp_path: Path) -> None:
+    """A driver in another process; this one raises its workers, and the next batch asks for as many."""
+    root = tmp_path / "run"
+    given = runs.settings(
+        images, images.parent / "truth.jsonl", sizes__validation=20, sizes__batch=5, sizes__look_at=70
+    )
+    child = runs.spawn(root, given)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            run = gtloop.open(root)
+            if any(isinstance(e.event, BatchCommitted) for e in run.events()):
+                break
+        except Exception:
+            time.sleep(0.01)
+    run.change(**{"run.workers": 2})
+    child.join(60)
+    assert child.exitcode == 0
+    run = gtloop.open(root)
+    assert [e.event.letter for e in run.events() if isinstance(e.event, SettingsChanged)] == [1]
+    asked = [set(run.store.read(b.requests)["answers"].tolist()) for b in run.state.facts.batches.values()]
+    assert asked[0] == {3}
+    assert asked[-1] == {2}
+
+
+def test_status_and_export_while_another_process_drives(images: Path, tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    given = runs.settings(
+        images, images.parent / "truth.jsonl", sizes__validation=20, sizes__batch=2, sizes__look_at=70
+    )
+    child = runs.spawn(root, given)
+    states, rows = [], set()
+    while child.is_alive() or not states:
+        ended = cli("status", root, "--json")
+        if ended.code:
+            assert "holds no run" in ended.error or "never started" in ended.error
+            continue
+        states.append(json.loads(ended.out))
+        rows.add(len(runs.exported(root)))
+    child.join()
+    assert child.exitcode == 0
+    assert rows == {80}
+    assert len(states) > 2
+    for found in states:
+        items = dict(found["items"])
+        assert items.pop("total") == sum(items.values())
+    assert runs.status(root)["state"] == "finished"
+    assert threading.active_count() < 20
+
+
+def test_change_is_checked_before_it_is_posted(images: Path, tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    assert files(images, root, "--budget", 2).code == 3
+    run = gtloop.open(root)
+    for key, value in {"run.seed": 3, "promise.delta": 0.5, "run.budgt": 3, "run.budget_usd": "much"}.items():
+        with pytest.raises(ConfigError, match=key.replace(".", r"\.")):
+            run.change(**{key: value})
+    assert run._ledger.letters() == []
