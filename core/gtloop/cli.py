@@ -142,6 +142,8 @@ def _add_run(app: typer.Typer) -> None:
             ctx.obj.json({"outcome": outcome, **found})
         else:
             typer.echo(found["summary"])
+            if found.get("where"):
+                typer.echo(found["where"])
             typer.echo(_next(outcome, root))
         raise typer.Exit(EXIT[outcome])
 

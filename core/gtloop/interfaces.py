@@ -12,21 +12,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from gtloop.records import Answer, Closed, Item, Label, Outcome, Payload, Raw, Record, Request, Settlement
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL import Image
 
 API = 1
 """Version of the plugin interface in this module; a plugin states the one that it was written for."""
 
-Rows = NDArray[np.int32]
+Rows: TypeAlias = "NDArray[np.int32]"
 Frame = Literal["display", "stored"]
 PrimitiveKind = Literal["choice", "box", "point", "polyline", "polygon", "mask", "text", "html"]
 
@@ -228,7 +228,7 @@ class Task(Plugin):
     def evaluate(self, pairs: Iterable[tuple[Payload, Payload]]) -> dict[str, float]:
         """Figures of merit of (label, truth) pairs; always holds ``mean`` of the promise's metric."""
         q = [1.0 - self.error(a, b) for a, b in pairs]
-        return {"mean": float(np.mean(q)) if q else float("nan"), "count": float(len(q))}
+        return {"mean": sum(q) / len(q) if q else float("nan"), "count": float(len(q))}
 
 
 # ----------------------------------------------------------------------------------------- annotator

@@ -228,6 +228,6 @@ def look_now(job: Job) -> list[AnyEvent]:
     """Look; a look that the budget forced too early to test anything is kept for when there is more money."""
     looked, f = look(job), job.state.facts
     late = job.settings.loop.certify == "late"
-    if late and f.broke and settled(job.state) < job.plan.look_at[f.looks] and not looked.delta and not looked.labels:
+    if late and f.broke and asked(job.state) < job.plan.look_at[f.looks] and not looked.delta and not looked.labels:
         return stop_for_budget(job)
     return [looked]

@@ -37,15 +37,21 @@ class Choice(NamedTuple):
 
 
 def next_phase(job: Job, *, resting: bool) -> Phase:
-    """Which kind of batch comes next, from the batches that there were."""
-    had = {b.phase for b in job.state.facts.batches.values()}
-    if not had:
+    """Which kind of batch comes next, from the batches that there were; one that the budget cut short is made up."""
+    if not job.state.facts.batches:
         return "probe"
-    if "validation" not in had and job.plan.validation > job.plan.probe:
+    if _lacking(job, "validation"):
         return "validation"
-    if "train" not in had and job.plan.train > 0:
+    if _lacking(job, "train"):
         return "train"
     return "rest" if resting else "active"
+
+
+def _lacking(job: Job, phase: Phase) -> int:
+    """How many of the random items of a phase people have not been asked about yet; the probe validates too."""
+    phases = {phase} if phase == "train" else {"probe", "validation"}
+    planned = {"probe": job.plan.probe, "validation": job.plan.validation, "train": job.plan.train}[phase]
+    return max(0, planned - sum(b.count for b in job.state.facts.batches.values() if b.phase in phases))
 
 
 def needs_predictions(job: Job) -> bool:
@@ -55,10 +61,10 @@ def needs_predictions(job: Job) -> bool:
 
 def pick(job: Job, phase: Phase) -> list[AnyEvent]:
     """Choose a batch, check that its images can be read, and commit its requests within the budget."""
-    s, plan = job.state, job.plan
+    s = job.state
     afford = affordable(job)
-    sizes = {"probe": plan.probe, "validation": plan.validation - plan.probe, "train": plan.train}
-    wanted = min(sizes.get(phase, _batch_size(job) if phase == "active" else s.count(POOL)), afford)
+    sizes = {"active": _batch_size(job), "rest": s.count(POOL)}
+    wanted = min(sizes[phase] if phase in sizes else _lacking(job, phase), afford)
     if wanted == 0:
         price = job.settings.prices.request(job.settings.run.workers)
         return [BudgetReached(iteration=s.iteration, needed=price, left=s.facts.bill.left(job.budget) or 0)]

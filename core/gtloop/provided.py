@@ -6,9 +6,10 @@ import importlib.metadata
 import importlib.util
 import inspect
 import re
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gtloop.interfaces import KINDS, Options, Plugin
+if TYPE_CHECKING:
+    from gtloop.interfaces import Plugin
 
 BUILTIN = "builtin"
 """Name of the entry point of the built-in plugins."""
@@ -65,6 +66,8 @@ class Provided(NamedTuple):
 
 def class_fault(kind: str, cls: Any) -> str:
     """Why ``cls`` is no usable plugin of that kind, one line; empty where it is one."""
+    from gtloop.interfaces import KINDS, Options
+
     base = KINDS[kind]
     if not (isinstance(cls, type) and issubclass(cls, base)):
         return f"{cls!r} is not a subclass of gtloop.interfaces.{base.__name__}"

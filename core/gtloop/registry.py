@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING, Any, cast
 import pluggy
 
 import gtloop
-from gtloop import hookspecs, plugin_options
+from gtloop import hookspecs
 from gtloop.errors import GtloopError, IncompatibleApi, MissingExtra, NameClash, PluginFault, UnknownName
-from gtloop.interfaces import API, KINDS, Context, Options, Plugin
 from gtloop.provided import BUILTIN, Failed, Origin, Provided, class_fault
 
 if TYPE_CHECKING:
     import typer
 
     from gtloop.events import Event
+    from gtloop.interfaces import Context, Options, Plugin
     from gtloop.state import State
 
 GROUP = "gtloop"
@@ -38,15 +38,18 @@ log = logging.getLogger("gtloop.plugins")
 
 
 class Registry:
-    """The installed plugins. ``failed`` and ``blocked`` say what is not there, and why."""
+    """The installed plugins. ``failed`` and ``blocked`` say what is not there, and why.
+
+    The classes of a kind are asked for when the kind is first needed, so that ``gtloop --help`` imports none.
+    """
 
     def __init__(self) -> None:
-        self.failed: list[Failed] = []
+        self._faults: list[Failed] = []
         self.blocked: list[Origin] = []
         self._pm = pluggy.PluginManager(GROUP)
         self._pm.add_hookspecs(hookspecs)
         self._origins: dict[str, Origin] = {}
-        self._provided: dict[str, list[Provided]] = {kind: [] for kind in KINDS}
+        self._provided: dict[str, list[Provided]] = {}
 
     # ---------------------------------------------------------------------------------- loading
 
@@ -72,9 +75,22 @@ class Registry:
                 origin = Origin(BUILTIN, "gtloop", gtloop.__version__)
             if not self._is_blocked(origin, set(block)):
                 self._register(origin, partial(_module, module))
-        for kind in KINDS:
-            self._collect(kind)
         return self
+
+    @property
+    def failed(self) -> list[Failed]:
+        """Every plugin, or class of one, that can't be used; asks all plugins for all kinds."""
+        from gtloop.interfaces import KINDS
+
+        for kind in KINDS:
+            self._of(kind)
+        return self._faults
+
+    def _of(self, kind: str) -> list[Provided]:
+        if kind not in self._provided:
+            self._provided[kind] = []
+            self._collect(kind)
+        return self._provided[kind]
 
     def _discover(self, block: set[str]) -> None:
         allowed = os.environ.get(ALLOW)
@@ -95,7 +111,7 @@ class Registry:
                 continue
             self._register(origin, point.load)
         for absent in sorted((allow or set()) - seen):
-            self.failed.append(Failed(absent, "", f"{ALLOW} names {absent!r}, which is not installed", ""))
+            self._faults.append(Failed(absent, "", f"{ALLOW} names {absent!r}, which is not installed", ""))
 
     def _is_blocked(self, origin: Origin, block: set[str]) -> bool:
         plain = origin.plugin.partition("@")[0]
@@ -122,14 +138,14 @@ class Registry:
         except (Exception, SystemExit) as e:
             reason = " ".join(str(e).split()) or type(e).__name__
             error = f"{what}: {type(e).__name__}: {reason}"
-            self.failed.append(Failed(origin.plugin, origin.distribution, error, traceback.format_exc()))
+            self._faults.append(Failed(origin.plugin, origin.distribution, error, traceback.format_exc()))
 
     def _implementations(self, hook: str) -> list[tuple[Origin, pluggy.HookImpl]]:
         found = getattr(self._pm.hook, hook).get_hookimpls()
         return [(self._origins[impl.plugin_name], impl) for impl in found]
 
     def _collect(self, kind: str) -> None:
-        hook = f"gtloop_{plugin_options.table_name(kind)}"
+        hook = f"gtloop_{kind}s"
         for origin, impl in self._implementations(hook):
             classes: list[Any] = []
             with self._guard(origin, f"{hook} raised"):
@@ -137,7 +153,7 @@ class Registry:
             for cls in classes:
                 fault = class_fault(kind, cls) or self._repeated(kind, cls, origin)
                 if fault:
-                    self.failed.append(Failed(origin.plugin, origin.distribution, fault, ""))
+                    self._faults.append(Failed(origin.plugin, origin.distribution, fault, ""))
                 else:
                     self._provided[kind].append(Provided(cls, *origin))
 
@@ -149,11 +165,11 @@ class Registry:
 
     def providers(self, kind: str) -> list[Provided]:
         """Every usable class of a kind, sorted by name."""
-        return sorted(self._provided[kind], key=lambda p: (p.cls.name, p.distribution, p.plugin))
+        return sorted(self._of(kind), key=lambda p: (p.cls.name, p.distribution, p.plugin))
 
     def names(self, kind: str) -> list[str]:
         """Names of a kind, sorted, each once."""
-        return sorted({p.cls.name for p in self._provided[kind]})
+        return sorted({p.cls.name for p in self._of(kind)})
 
     def find(self, kind: str, name: str) -> Provided:
         """The class of that name, or ``name@distribution``, whether or not its libraries are there.
@@ -193,8 +209,10 @@ class Registry:
             IncompatibleApi: It was written for another version of the plugin interface.
             MissingExtra: A library that it needs is not installed; says the pip line.
         """
+        from gtloop.interfaces import API
+
         found = self.find(kind, name)
-        cls = found.cls
+        cls: type[Plugin] = found.cls
         if cls.api != API:
             side = f"upgrade {found.distribution}" if cls.api < API else "upgrade gtloop"
             raise IncompatibleApi(
@@ -212,6 +230,8 @@ class Registry:
         Raises:
             ConfigError: ``gtloop.toml: annotators.mturk.reward_cent: unknown option (got 7); ...``
         """
+        from gtloop import plugin_options
+
         return plugin_options.validate(self.find(kind, name).cls, table, where)
 
     def build(self, kind: str, name: str, options: Options | Mapping[str, Any], context: Context) -> Any:
@@ -221,6 +241,8 @@ class Registry:
             UsageError: As ``get`` and ``options``.
             PluginFault: Its constructor raised something that is not gtloop's.
         """
+        from gtloop.interfaces import Options
+
         cls = self.get(kind, name)
         checked = options if isinstance(options, Options) else self.options(kind, name, options)
         try:
@@ -245,7 +267,7 @@ class Registry:
                 _call(impl, event=event, state=state)
             except Exception as e:
                 what = f"{type(e).__name__}: {' '.join(str(e).split())}"
-                log.warning("observer of plugin %r (%s) failed: %s", origin.plugin, origin.distribution, what)
+                log.error("observer of plugin %r (%s) failed: %s", origin.plugin, origin.distribution, what)
                 log.debug("its traceback", exc_info=True)
 
 

@@ -50,7 +50,7 @@ def run_or_resume(
     """Start a run, or go on with it, until it is finished, paused or waiting.
 
     Returns:
-        How it ended, and its status.
+        How it ended, and its status; a run that waits for people adds ``where`` they find the work.
 
     Raises:
         GtloopError: One line that says what to do.
@@ -82,7 +82,10 @@ def run_or_resume(
             if yes and not state.facts.confirmed:
                 job.commit([Confirmed(iteration=state.iteration)])
             outcome = drive(job)
-            return outcome, status(str(root), state, job.settings, job.promise)
+            found = status(str(root), state, job.settings, job.promise)
+            if outcome == "waiting":
+                found["where"] = job.plugins.annotator.where()
+            return outcome, found
         finally:
             ledger.close()
 

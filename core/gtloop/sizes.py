@@ -11,7 +11,7 @@ RANDOM_LOW, RANDOM_HIGH = 60, 400
 """Bounds of the default number of random labels for bounded quality; about a third of the items between."""
 FIRST_COVERAGE = 0.2
 """Share of the validation items in the first rung of the ladder."""
-VALIDATION_SHARE = 0.4
+VALIDATION_SHARE = 0.2
 """Of the random labels with cross-fitting, where the training labels validate too; else a half."""
 
 

@@ -52,10 +52,11 @@ def gtloop_samplers() -> list[type[Sampler]]:
 
 @gtloop.hookimpl
 def gtloop_scores() -> list[type[Score]]:
+    from gtloop_plugins.scores.expected import Expected
     from gtloop_plugins.scores.mean import Mean
     from gtloop_plugins.scores.product import Product
 
-    return [Mean, Product]
+    return [Expected, Mean, Product]
 
 
 @gtloop.hookimpl

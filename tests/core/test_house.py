@@ -113,7 +113,7 @@ def test_no_core_file_is_too_long() -> None:
 
 def test_core_knows_no_kind_of_label() -> None:
     """No string literal names a kind of label, so that core can't switch on one."""
-    found = {}
+    found: dict[str, list[int]] = {}
     for path in sorted(CORE.glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Constant) and node.value in LABEL_KINDS:

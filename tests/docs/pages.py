@@ -48,7 +48,9 @@ class Block:
 
 def blocks(page: Path) -> Iterator[Block]:
     """The code blocks of a page, in order."""
-    before, language, start, body = "", None, 0, []
+    before, start = "", 0
+    language: str | None = None
+    body: list[str] = []
     for number, line in enumerate(page.read_text("utf-8").splitlines(), 1):
         fence = FENCE.match(line)
         if language is None and fence:
@@ -73,7 +75,7 @@ def commands(block: Block) -> list[tuple[str, list[str]]]:
     for line in block.text.splitlines():
         if line.startswith("$ "):
             found.append((line[2:], []))
-        elif line.startswith("> ") and found and not found[-1][1]:
+        elif line.startswith(">") and found and not found[-1][1]:
             found[-1] = (f"{found[-1][0]}\n{line[2:]}", [])
         elif line.strip():
             assert found, f"{block.where}: a console block starts with a command, '$ ...'"

@@ -235,3 +235,16 @@ def test_change_is_checked_before_it_is_posted(images: Path, tmp_path: Path) -> 
         with pytest.raises(ConfigError, match=key.replace(".", r"\.")):
             run.change(**{key: value})
     assert run._ledger.letters() == []
+
+
+@pytest.mark.parametrize("usd", [1, 2.5, 4.4])
+def test_a_budget_raised_later_buys_the_same_as_one_raised_at_once(images: Path, tmp_path: Path, usd: float) -> None:
+    """What a small budget cut short is made up: the validation images, the training images, and the look."""
+    assert cli(*small(images, tmp_path / "whole", *PAID, *LOOSE)).code == 0
+    assert cli(*small(images, tmp_path / "run", *PAID, *LOOSE, "--budget", usd)).code == 4
+    assert cli(*small(images, tmp_path / "run", *PAID, *LOOSE, "--budget", 1000)).code == 0
+    whole, found = runs.status(tmp_path / "whole"), runs.status(tmp_path / "run")
+    assert whole["items"]["machine"] > 0
+    assert found["items"] == whole["items"]
+    assert found["cost_usd"] == whole["cost_usd"]
+    assert found["promise"]["certified"] == whole["promise"]["certified"]

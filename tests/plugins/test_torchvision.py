@@ -149,6 +149,18 @@ def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         weights.weights_file()
 
 
+def test_folded_batch_norm_computes_the_same() -> None:
+    body = weights.feature_pyramid_body()
+    x = torch.rand(2, 3, 64, 96) * 2 - 1
+    with torch.inference_mode():
+        before = body(x)
+        weights.fold_batch_norm(body)
+        after = body(x)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in body.modules())
+    for a, b in zip(before, after, strict=True):
+        assert torch.allclose(a, b, atol=1e-4 * float(a.abs().max()))
+
+
 @pytest.mark.parametrize("size", [(1, 1), (5, 400), (400, 5), (320, 240), (10000, 20), (6000, 4000)])
 def test_working_size_needs_no_padding(size: tuple[int, int]) -> None:
     w, h = working_size(*size, 320 * 240)

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gtloop import plugin_options
 from gtloop.errors import UnknownName, UsageError
-from gtloop.interfaces import API, KINDS
 from gtloop.provided import Provided
 
 if TYPE_CHECKING:
@@ -36,6 +34,8 @@ def list_plugins(
     errors: Annotated[bool, typer.Option("--errors", help="Show the tracebacks of what failed to load.")] = False,
 ) -> None:
     """List every plugin, and what failed or is blocked."""
+    from gtloop.interfaces import KINDS  # here and below: not needed for `gtloop --help`
+
     registry = _registry(ctx)
     rows = [_row(p) for kind in KINDS for p in registry.providers(kind)]
     failed = [f._asdict() for f in registry.failed]
@@ -96,6 +96,8 @@ def _registry(ctx: typer.Context) -> Registry:
 
 def _find(registry: Registry, name: str, kind: str) -> list[Provided]:
     """Every plugin of that name, of one kind or of all."""
+    from gtloop.interfaces import KINDS
+
     if kind and kind not in KINDS:
         raise UsageError(f"no kind named {kind!r}; there are: {', '.join(KINDS)}")
     if kind:
@@ -129,6 +131,8 @@ def _row(p: Provided) -> dict[str, Any]:
 
 
 def _status(p: Provided) -> str:
+    from gtloop.interfaces import API
+
     if p.cls.api != API:
         return f"written for API {p.cls.api}"
     return f"missing {', '.join(p.missing)}" if p.missing else "ready"
@@ -158,6 +162,8 @@ def _table(registry: Registry, rows: list[dict[str, Any]]) -> None:
 
 
 def _details(p: Provided) -> dict[str, Any]:
+    from gtloop import plugin_options
+
     cls = p.cls
     capabilities = {name: getattr(cls, name) for name in CAPABILITIES if hasattr(cls, name)}
     return {

@@ -43,6 +43,7 @@ class Classification(Task):
         "confidence_min",
         "confidence_product",
         "below_cut_max",
+        "below_cut_sum",
         "margin",
         "entropy",
     )
@@ -133,14 +134,14 @@ class Classification(Task):
         """Of the probabilities; ``cut`` is not used.
 
         ``confidence_*`` the largest, ``below_cut_max`` the second, ``margin`` their difference, ``entropy`` in bits
-        over log2 of the number of categories, so in [0, 1].
+        over log2 of the number of categories, so in [0, 1]. ``below_cut_sum`` is 0: no object can be missed.
         """
         p = np.asarray(raw["probabilities"], dtype=np.float64)
         top = float(p.max())
         second = float(np.partition(p, -2)[-2]) if len(p) > 1 else 0.0
         some = p[p > 0]
         entropy = float(-np.sum(some * np.log2(some)) / np.log2(len(p))) if len(p) > 1 else 0.0
-        return np.array([1, top, top, top, second, top - second, entropy], dtype=np.float32)
+        return np.array([1, top, top, top, second, 0, top - second, entropy], dtype=np.float32)
 
     def label(self, raw: Raw, cut: float) -> Payload:
         """The most probable category (the first of equals); ``cut`` is not used: every image has a category."""

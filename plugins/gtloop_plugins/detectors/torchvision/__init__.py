@@ -20,7 +20,7 @@ from gtloop.errors import NotEnoughData, RunError, UsageError
 from gtloop.interfaces import Context, Detector, Example, Options, Progress, quiet
 from gtloop.labels import ClassLabel
 from gtloop.records import Item, Raw
-from gtloop_plugins.detectors.torchvision import boxes, classes, dense, images
+from gtloop_plugins.detectors.torchvision import boxes, classes, dense, images, weights
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -146,6 +146,7 @@ class TorchvisionDetector(Detector):
         device = self._device()
         net = self._build(pretrained=False)
         self._warm_start(net, workdir)
+        weights.fold_batch_norm(net["body"])
         return Model(net.to(device, memory_format=torch.channels_last).eval(), device)
 
     def prepare(self, image: Image.Image | None, item: Item) -> dict[str, Any]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gtloop_plugins.detectors.torchvision import TorchvisionOptions
 
 FEATURES = 1280
-PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
+PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 """Ridge penalties that the linear probe chooses from."""
 FOLDS = 4
 SMOOTHING = 0.05
