@@ -135,7 +135,7 @@ def _add_run(app: typer.Typer) -> None:
             raise UsageError("no images named: gtloop run IMAGES, or write a gtloop.toml with: gtloop init IMAGES")
         root = folder or default_folder(settings.run.source, settings.run.task)
         if not as_json:
-            narrate()
+            narrate(ctx.obj.debug)
         with choose(sys.stderr, silent=as_json) as progress:
             outcome, found = run_or_resume(root, settings, ctx.obj.registry, yes=yes, progress=progress)
         if as_json:
@@ -148,9 +148,14 @@ def _add_run(app: typer.Typer) -> None:
         raise typer.Exit(EXIT[outcome])
 
 
-def narrate() -> None:
-    """Show what observers log."""
+def narrate(debug: bool = False) -> None:
+    """Show what observers log; tracebacks only with ``debug``."""
     import logging
+
+    def one_line(record: logging.LogRecord) -> bool:
+        if not debug:
+            record.exc_info = None
+        return True
 
     if sys.stderr.isatty():
         from rich.console import Console
@@ -161,10 +166,10 @@ def narrate() -> None:
         )
     else:
         handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(one_line)
     logger = logging.getLogger("gtloop")
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
-    logger.propagate = False
 
 
 def _next(outcome: str, root: Path) -> str:

@@ -45,7 +45,7 @@ class Promise:
     max_loss: float | None = None
     looks: int = 1
     rungs: int = 17
-    min_items: int = 20
+    min_items: int = 30
 
     def __post_init__(self) -> None:
         if self.kind == "dataset" and (self.max_loss is None or not 0 < self.max_loss < 1):

@@ -267,8 +267,7 @@ class Registry:
                 _call(impl, event=event, state=state)
             except Exception as e:
                 what = f"{type(e).__name__}: {' '.join(str(e).split())}"
-                log.error("observer of plugin %r (%s) failed: %s", origin.plugin, origin.distribution, what)
-                log.debug("its traceback", exc_info=True)
+                log.exception("observer of plugin %r (%s) failed: %s", origin.plugin, origin.distribution, what)
 
 
 def _module(module: str | ModuleType) -> ModuleType:

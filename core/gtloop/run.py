@@ -104,7 +104,7 @@ def _start(root: Path, ledger: Ledger, state: State, settings: Settings, plugins
     if settings.run.truth is not None:
         plugins.check_truth()
     aliases = int((items.alias_of >= 0).sum())
-    plan = make_plan(settings, make_promise(settings, plugins.task), len(items) - aliases)
+    plan = make_plan(settings, make_promise(settings, plugins.task), len(items) - aliases, plugins.detector.trainable)
     check_probe(items, settings.run.seed, plan.probe, settings.run.probe_failures)
     write_atomic(root / "run.toml", _run_toml(settings).encode())
     event = RunStarted(
@@ -131,6 +131,10 @@ def _resume(ledger: Ledger, state: State, settings: Settings, store: Store) -> N
     if old.run.source != settings.run.source:
         raise RunError(
             f"this run labels {old.run.source}, not {settings.run.source}; name another folder for a new run with --run"
+        )
+    if settings.run.budget_usd is None:  # a cap is not dropped by leaving its flag out
+        settings = settings.model_copy(
+            update={"run": settings.run.model_copy(update={"budget_usd": old.run.budget_usd})}
         )
     changed = config.changes(old, settings)
     if changed:

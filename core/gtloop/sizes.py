@@ -12,7 +12,7 @@ RANDOM_LOW, RANDOM_HIGH = 60, 400
 FIRST_COVERAGE = 0.2
 """Share of the validation items in the first rung of the ladder."""
 VALIDATION_SHARE = 0.2
-"""Of the random labels with cross-fitting, where the training labels validate too; else a half."""
+"""Of the random labels where the training labels are to validate too (cross-fitting); else a half."""
 
 
 class Plan(BaseModel):
@@ -27,16 +27,16 @@ class Plan(BaseModel):
     look_at: tuple[int, ...] = Field(description="human labels at which each look falls due")
 
 
-def make_plan(settings: Settings, promise: Promise, n: int) -> Plan:
-    """Sizes for ``n`` items that can be labelled."""
+def make_plan(settings: Settings, promise: Promise, n: int, trainable: bool = True) -> Plan:
+    """Sizes for ``n`` items that can be labelled, with a detector that is ``trainable`` or not."""
     s = settings.sizes
-    validation, train = _random_sizes(settings, promise, n)
+    validation, train = _random_sizes(settings, promise, n, trainable)
     probe = min(s.probe, n)
     validation = min(max(validation, probe), n)
     train = min(train, n - validation)
     batch = s.batch or min(200, max(10, round(n / 5)))
     # a tenth of a large set is labelled before the promise is tested; then equal steps
-    first = s.look_at or max(validation + train, min(n // 10, 2000))
+    first = s.look_at or max(validation + train, _labels_before_look(n))
     looks = min(settings.promise.looks, 3)
     return Plan(
         probe=probe,
@@ -47,7 +47,11 @@ def make_plan(settings: Settings, promise: Promise, n: int) -> Plan:
     )
 
 
-def _random_sizes(settings: Settings, promise: Promise, n: int) -> tuple[int, int]:
+def _labels_before_look(n: int) -> int:
+    return min(n // 10, 2000)
+
+
+def _random_sizes(settings: Settings, promise: Promise, n: int, trainable: bool) -> tuple[int, int]:
     """(validation, train) before they are fitted to the number of items."""
     s = settings.sizes
     validation, train = s.validation, s.train
@@ -60,6 +64,8 @@ def _random_sizes(settings: Settings, promise: Promise, n: int) -> tuple[int, in
         needed = round(first_rung_items(promise.target, promise.delta, True) / FIRST_COVERAGE)
         high = max(high, 2 * needed)
     total = min(n, max(RANDOM_LOW, min(high, round(n / 3))))
-    share = VALIDATION_SHARE if settings.promise.cross_fit else 0.5
+    # once the sampler has picked, random training labels validate no more (looking.cross_fitting)
+    cross_fits = settings.promise.cross_fit > 0 and trainable and _labels_before_look(n) <= total
+    share = VALIDATION_SHARE if cross_fits else 0.5
     validation = round(total * share) if validation is None else validation
     return validation, max(0, total - validation) if train is None else train

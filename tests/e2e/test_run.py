@@ -1,4 +1,4 @@
-"""Whole runs through the command line: outside tools, difficult people, the ground-truth preset, reading while driving."""
+"""Whole runs through the command line: outside tools, difficult people, the ground-truth preset, no network."""
 
 from __future__ import annotations
 
@@ -180,7 +180,9 @@ def test_validation_images_without_a_label_count_as_quality_0(images: Path, tmp_
     look = next(p for p in (root / "looks").glob("look-*.parquet"))
     table = run.store.read_path(str(look.relative_to(root)))
     labelled = {label.row for label in run.labels() if label.source == "human"}
-    quality = {int(r): q for r, q, e in zip(table["row"], table["quality"], table["exact"], strict=True) if q == q and e}
+    quality = {
+        int(r): q for r, q, e in zip(table["row"], table["quality"], table["exact"], strict=True) if q == q and e
+    }
     without = [r for r in quality if r not in labelled]
     assert without, "the people of this run leave validation images without a label"
     assert all(quality[r] == 0 for r in without)

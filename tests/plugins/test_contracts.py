@@ -35,6 +35,7 @@ from gtloop_plugins.formats.jsonl import JsonLines
 from gtloop_plugins.formats.voc import Voc
 from gtloop_plugins.samplers.random import Random
 from gtloop_plugins.samplers.uncertainty import Uncertainty
+from gtloop_plugins.scores.expected import Expected
 from gtloop_plugins.scores.mean import Mean
 from gtloop_plugins.scores.product import Product
 from gtloop_plugins.tasks.bbox import BBox
@@ -125,6 +126,10 @@ class TestMean(ScoreContract):
 class TestMeanWithEmptyZero(ScoreContract):
     plugin = Mean
     options = {"empty": "zero"}
+
+
+class TestExpected(ScoreContract):
+    plugin = Expected
 
 
 class TestProduct(ScoreContract):

@@ -79,3 +79,11 @@ def test_mean_scores_empty_images_by_what_is_below_the_cut() -> None:
 def test_product_counts_missed_objects_too() -> None:
     made = Product(Product.Options(), Context()).score(columns(**FEATURES))
     assert made == pytest.approx([0.48 * 0.6, 0.9, 0.7, 1.0])
+
+
+def test_expected_counts_likely_misses() -> None:
+    from gtloop_plugins.scores.expected import Expected
+
+    score = Expected(Expected.Options(), Context()).score
+    made = score(columns(n_objects=[2, 2, 0, 0], confidence_mean=[0.8, 0.8, 1, 1], below_cut_sum=[0, 2, 0, 1]))
+    np.testing.assert_allclose(made, [0.8, 0.4, 1.0, 0.5])
