@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=200, help="pictures to fit on")
     parser.add_argument("--test", type=int, default=400, help="pictures to measure on")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=float, default=12)
     parser.add_argument("--target", type=float, default=0.6, help="mean IoU")
     parser.add_argument("--cut", type=float, default=0.4, help="least score of a box")
     parser.add_argument("--folder", type=Path, help="keep the pictures here")
@@ -73,7 +74,7 @@ def main() -> None:
         ]
         train, test = examples[: args.train], examples[args.train : args.train + args.test]
         context = Context(categories=("bird",), workdir=Path(scratch), seed=args.seed)
-        detector = TorchvisionDetector(TorchvisionDetector.Options(), context)
+        detector = TorchvisionDetector(TorchvisionDetector.Options(epochs=args.epochs), context)
         model_dir = Path(scratch) / "model"
         model_dir.mkdir()
         began = time.monotonic()

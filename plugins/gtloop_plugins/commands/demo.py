@@ -11,6 +11,8 @@ import typer
 from gtloop.cli import EXIT, JsonFlag, narrate
 
 CLASSES = {"bbox": ("bird",)}
+DATASET = {"promise.kind": "dataset", "promise.max_loss": 0.2}
+"""What a few minutes of training on hard pictures can keep; target .6 for machine labels alone takes more labels."""
 NOISE = 0.5
 """Simulated people are careful: half the errors of a crowd (option ``noise`` of annotator ``synthetic``)."""
 
@@ -22,9 +24,13 @@ def register(app: typer.Typer) -> None:
     def demo(
         ctx: typer.Context,
         out: Annotated[Path, typer.Option(help="Folder of the pictures and the run.")] = Path("demo"),
-        images: Annotated[int, typer.Option(help="How many pictures.", min=30)] = 600,
+        images: Annotated[int, typer.Option(help="How many pictures.", min=30)] = 300,
         task: Annotated[str, typer.Option(help="bbox or classification.")] = "bbox",
         preset: Annotated[str, typer.Option(help="default or ground-truth.")] = "default",
+        promise: Annotated[
+            str,
+            typer.Option(help="dataset: mean loss over all images at most .2; selective: mean IoU of machine labels."),
+        ] = "dataset",
         detector: Annotated[str, typer.Option(help="What learns and predicts.")] = "torchvision",
         seed: Annotated[int, typer.Option(help="Seed of pictures, people and training.")] = 0,
         override: Annotated[
@@ -47,6 +53,7 @@ def register(app: typer.Typer) -> None:
             "run.preset": preset,
             "run.seed": seed,
             "annotators.synthetic": {"noise": NOISE},
+            **(DATASET if promise == "dataset" and preset == "default" else {}),
         }
         settings = config.load(None, flags, tuple(override or ()))
         root = out / ("run" if preset == "default" else preset)

@@ -32,7 +32,7 @@ SMALLEST_CLASS_SIDE = 96
 class TorchvisionOptions(Options):
     """How to fit. The defaults suit 60 to 1,000 photographs on two CPU cores."""
 
-    epochs: float = Field(12, gt=0, description="passes over the training images")
+    epochs: float = Field(24, gt=0, description="passes over the training images")
     min_steps: int = Field(300, ge=1, description="optimiser steps at least, however few the images")
     batch: int = Field(4, ge=1, description="images in a step (four times as many for classification)")
     lr: float = Field(1e-3, gt=0, description="largest step size of new layers")
