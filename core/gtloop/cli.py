@@ -267,6 +267,7 @@ def main(argv: list[str] | None = None) -> None:
 
     args = sys.argv[1:] if argv is None else argv
     blocked = [args[i + 1] for i, a in enumerate(args[:-1]) if a == "--block"]
+    blocked += [a.removeprefix("--block=") for a in args if a.startswith("--block=")]
     debug = "--debug" in args
     try:
         build_app(Registry.load(block=blocked))(args, standalone_mode=True)

@@ -42,6 +42,8 @@ from gtloop.store import Store
 if TYPE_CHECKING:
     from gtloop.registry import Registry
 
+MAX_LATE_LOOKS = 3
+"""Looks of a promise that is tested late; each costs delta."""
 SNAPSHOT_EVERY = 50
 """Events between two snapshots of the state."""
 
@@ -250,9 +252,11 @@ def make_promise(settings: Settings, task: Task) -> Promise:
     """The promise of a run, with the task's default target.
 
     Raises:
-        ConfigError: Kind ``dataset`` without ``max_loss``.
+        ConfigError: Kind ``dataset`` without ``max_loss``, or more looks than are ever taken.
     """
     p = settings.promise
+    if settings.loop.certify == "late" and p.looks > MAX_LATE_LOOKS:
+        raise ConfigError(f"promise.looks: at most {MAX_LATE_LOOKS} with loop.certify = 'late' (got {p.looks})")
     if p.kind == "dataset" and p.max_loss is None:
         raise ConfigError(
             "promise.kind = 'dataset' needs promise.max_loss, the mean loss over all items that is allowed"

@@ -137,7 +137,7 @@ def _resume(ledger: Ledger, state: State, settings: Settings, store: Store) -> N
             update={"run": settings.run.model_copy(update={"budget_usd": old.run.budget_usd})}
         )
     changed = config.changes(old, settings)
-    if changed:
+    if changed and not state.facts.finished:  # what is done stays as it was done
         now = Settings.model_validate(state.facts.settings)
         check_affordable(state, now, config.changed(now, changed))
         for entry in ledger.append([SettingsChanged(iteration=state.iteration, changes=changed)]):
