@@ -22,6 +22,7 @@ def status(run: str, state: State, settings: Settings, promise: Promise) -> dict
         "preset": r.preset,
         "state": run_state(state),
         "items": items(state),
+        "provisional": provisional(state),
         "annotations": f.annotations,
         "cost_usd": _costs(state, settings),
         "saving": None,
@@ -58,6 +59,12 @@ def items(state: State) -> dict[str, int]:
         "unlabelable": state.count(UNLABELABLE),
         "aliases": state.count(ALIAS),
     }
+
+
+def provisional(state: State) -> int:
+    """Items of the pool that the latest model has labelled, without a certificate yet."""
+    model = state.facts.model
+    return state.count(POOL) if model is not None and model.predicted is not None else 0
 
 
 def labelable(state: State) -> int:
