@@ -12,11 +12,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, cast
 
 from pydantic import BaseModel, ConfigDict
 
-from gtloop.records import Answer, Closed, Item, Label, Outcome, Payload, Raw, Record, Request, Settlement
+from gtloop.records import Answer, Closed, Item, Label, Outcome, Payload, Raw, Record, Request, Settlement, Source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -225,10 +225,23 @@ class Task(Plugin):
         """Move a payload between the displayed and the stored (pre-EXIF) frame of its image."""
         return payload
 
+    def recategorize(self, payload: Payload, names: Mapping[str, str]) -> Payload:
+        """A payload with its categories renamed or merged: every string under a key ``category``."""
+        return cast(Payload, _renamed(payload, names))
+
     def evaluate(self, pairs: Iterable[tuple[Payload, Payload]]) -> dict[str, float]:
         """Figures of merit of (label, truth) pairs; always holds ``mean`` of the promise's metric."""
         q = [1.0 - self.error(a, b) for a, b in pairs]
         return {"mean": sum(q) / len(q) if q else float("nan"), "count": float(len(q))}
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, Mapping):
+        return {
+            k: names.get(v, v) if k == "category" and isinstance(v, str) else _renamed(v, names)
+            for k, v in value.items()
+        }
+    return [_renamed(v, names) for v in value] if isinstance(value, list | tuple) else value
 
 
 # ----------------------------------------------------------------------------------------- annotator
@@ -400,12 +413,15 @@ class Score(Plugin):
 class Entry(NamedTuple):
     """One image of a label file: its name there, its payload, and the rest of what the file says.
 
-    ``payload`` None: the file lists the image, but says nothing about it.
+    ``payload`` None: the file lists the image, but says nothing about it. ``source`` is who made the label, where the
+    file says so; ``frame`` is that of the payload's coordinates.
     """
 
     name: str
     payload: Payload | None
     extras: dict[str, Any]
+    source: Source | None = None
+    frame: Frame = "display"
 
 
 class ExportRow(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shutil
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -172,6 +173,37 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     finally:
         with suppress(OSError):  # gone since it was renamed, or its folder never was one
             temporary.unlink()
+
+
+MARKER = "gtloop.jsonl"
+"""File of an exported folder that says who wrote it: one line an item, what the format itself can't hold."""
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Write a folder as a whole: the block fills the folder that it is given, which then takes the place of ``path``.
+
+    Only an empty folder, or one that holds ``MARKER`` and so is an earlier export, is replaced.
+
+    Raises:
+        UsageError: ``path`` holds something else, or can't be written.
+    """
+    if path.exists() and not (path.is_dir() and (not any(path.iterdir()) or (path / MARKER).is_file())):
+        raise UsageError(f"{path} is there already and is no export of gtloop; choose another place with --out")
+    work = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    try:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        yield work
+        if path.exists():
+            path.rename(old)
+        work.rename(path)
+    except OSError as e:
+        raise UsageError(f"cannot write {path}: {e.strerror or e}; choose another place with --out") from e
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def provenance(row: ExportRow) -> dict[str, Any]:

@@ -50,6 +50,25 @@ class ClassLabel(Shape):
     confidence: float | None = Field(None, ge=0, le=1)
 
 
+class Region(Shape):
+    """All pixels of one category: ``counts`` is COCO's run-length text (``gtloop.masks``)."""
+
+    category: str
+    counts: str
+    confidence: float | None = Field(None, ge=0, le=1)
+
+
+class SegmentationLabel(Shape):
+    """Payload of task ``segmentation``: at most one category a pixel; in no region: background.
+
+    ``size`` is (height, width) in display pixels; ``void`` marks pixels that count in no metric.
+    """
+
+    size: tuple[int, int]
+    regions: tuple[Region, ...] = ()
+    void: str | None = None
+
+
 class RawBoxes(Shape):
     """Raw prediction of task ``bbox``: all boxes scoring above .01, best first.
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from gtloop import masks
 from gtloop.interfaces import Detector, Example, Progress, quiet
 from gtloop.records import Item, Payload, Raw
 
@@ -47,7 +48,21 @@ def tiny_truth(task: str, n: int = 10, seed: int = 0) -> list[Payload] | None:
         return [{"boxes": _boxes(row, seed)} for row in range(n)]
     if task == "classification":
         return [{"category": CATEGORIES[row % 2]} for row in range(n)]
+    if task == "segmentation":
+        return [_regions(row, seed) for row in range(n)]
     return None
+
+
+def _regions(row: int, seed: int) -> Payload:
+    """The boxes as masks; the last two columns of every third image are void."""
+    width, height = SIZE
+    index = np.full((height, width), masks.BACKGROUND, np.int16)
+    for box in _boxes(row, seed):
+        x1, y1, x2, y2 = (int(v) for v in box["xyxy"])
+        index[y1:y2, x1:x2] = CATEGORIES.index(box["category"])
+    if row % 3 == 0:
+        index[:, -2:] = masks.VOID
+    return masks.from_map(index, CATEGORIES).model_dump(mode="json", exclude_none=True)
 
 
 def _boxes(row: int, seed: int) -> list[dict[str, Any]]:
