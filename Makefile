@@ -12,10 +12,10 @@ $(VENV)/.all: $(BIN)/python pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.all
-	$(BIN)/pip install --quiet --editable '.[all,dev]'
+	$(BIN)/pip install --quiet --editable '.[all,ultralytics,dev]'
 	touch $@
 
-.PHONY: help demo test test-slow check format bench clean
+.PHONY: help demo test test-slow check format bench site clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,5 +43,8 @@ bench: $(VENV)/.dev ## measure: the promise, start-up, and a 1,000-image job (ab
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/job.py
 
+site: $(VENV)/.dev ## build the documentation as a site in site/ (offline)
+	$(BIN)/mkdocs build --strict
+
 clean: ## remove the environment and what the demo made
-	rm -rf $(VENV) demo build dist
+	rm -rf $(VENV) demo build dist site

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gtloop.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from gtloop.run import Run
+    from gtloop.opened import Run
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "hookimpl", "open"]
@@ -23,6 +23,6 @@ def open(run: str | Path) -> Run:
     Raises:
         RunError: There is no run, or another version of gtloop made it.
     """
-    from gtloop.run import Run
+    from gtloop.opened import Run
 
     return Run.open(Path(run))

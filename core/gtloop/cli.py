@@ -1,7 +1,7 @@
 """The command line: ``build_app(registry)``; no logic lives here.
 
-Exit codes of ``run``: 0 finished, 3 waiting for people or for a yes, 4 stopped by the budget, 1 error,
-2 usage. Errors are one line; ``--debug`` shows the traceback.
+Exit codes of ``run``: 0 finished (or cancelled), 3 waiting for people, for a yes or paused, 4 stopped by the budget,
+1 error, 2 usage. Errors are one line; ``--debug`` shows the traceback.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gtloop.errors import GtloopError, UsageError
 if TYPE_CHECKING:
     from gtloop.registry import Registry
 
-EXIT = {"finished": 0, "waiting": 3, "confirm": 3, "budget": 4}
+EXIT = {"finished": 0, "cancelled": 0, "waiting": 3, "confirm": 3, "paused": 3, "budget": 4}
 CONFIG = "gtloop.toml"
 
 
@@ -37,6 +37,9 @@ class Cli:
 
 RunArgument = Annotated[Path | None, typer.Argument(help="Run folder; default: the one of ./gtloop.toml.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("-o", metavar="KIND.PLUGIN.KEY=VALUE", help="Any option; may be repeated.")
+]
 
 
 def build_app(registry: Registry) -> typer.Typer:
@@ -89,7 +92,15 @@ def _add_run(app: typer.Typer) -> None:
         score: Annotated[str | None, typer.Option(help="Image confidence.")] = None,
         executor: Annotated[str | None, typer.Option(help="Where fits and predictions run.")] = None,
         classes: Annotated[str | None, typer.Option(help="Categories, comma separated.")] = None,
-        truth: Annotated[Path | None, typer.Option(help="Known labels, for synthetic annotators.")] = None,
+        truth: Annotated[
+            str | None, typer.Option(help="Known labels, for synthetic annotators: PATH or FORMAT:PATH.")
+        ] = None,
+        labels: Annotated[
+            str | None, typer.Option(help="Human labels that are there already; only what is missing is asked.")
+        ] = None,
+        warm_from: Annotated[
+            Path | None, typer.Option(help="Run or exported model that every fit starts from.")
+        ] = None,
         target: Annotated[float | None, typer.Option(help="Mean quality promised of machine labels.")] = None,
         promise: Annotated[str | None, typer.Option(help="Kind of promise: selective or dataset.")] = None,
         delta: Annotated[float | None, typer.Option(help="Probability that the promise may be broken.")] = None,
@@ -100,18 +111,17 @@ def _add_run(app: typer.Typer) -> None:
         preset: Annotated[str | None, typer.Option(help="Named defaults: default or ground-truth.")] = None,
         seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
         yes: Annotated[bool, typer.Option("--yes", help="Spend money after the probe without asking.")] = False,
-        override: Annotated[
-            list[str] | None, typer.Option("-o", metavar="KIND.PLUGIN.KEY=VALUE", help="Any option; may be repeated.")
-        ] = None,
+        override: Overrides = None,
         as_json: JsonFlag = False,
     ) -> None:
         """Label the images: start the loop, or go on where it stopped."""
         from gtloop import config as settings_module
-        from gtloop.progress import choose
-        from gtloop.run import default_folder, run_or_resume
+        from gtloop.labelfiles import absolute
+        from gtloop.progress import watched
+        from gtloop.run import default_folder, is_run, run_or_resume, settings_of
 
         flags = {
-            "run.source": _absolute(images),
+            "run.source": images and absolute(images, Path(), prefixed=False),
             "run.task": task,
             "run.annotator": annotator,
             "run.detector": detector,
@@ -119,7 +129,9 @@ def _add_run(app: typer.Typer) -> None:
             "run.score": score,
             "run.executor": executor,
             "run.classes": _split(classes),
-            "run.truth": _absolute(str(truth)) if truth else None,
+            "run.truth": truth and absolute(truth, Path()),
+            "run.labels": labels and absolute(labels, Path()),
+            "run.warm_from": warm_from and str(warm_from.resolve()),
             "run.workers": workers,
             "run.budget_usd": budget,
             "run.preset": preset,
@@ -130,13 +142,14 @@ def _add_run(app: typer.Typer) -> None:
             "sizes.batch": batch,
         }
         given = {k: v for k, v in flags.items() if v is not None}
-        settings = settings_module.load(_config_path(config), given, tuple(override or ()))
+        if images is None and config is None and folder is not None and is_run(folder):
+            settings = settings_of(folder, given, tuple(override or ()))
+        else:
+            settings = settings_module.load(_config_path(config), given, tuple(override or ()))
         if settings.run.source is None:
             raise UsageError("no images named: gtloop run IMAGES, or write a gtloop.toml with: gtloop init IMAGES")
         root = folder or default_folder(settings.run.source, settings.run.task)
-        if not as_json:
-            narrate(ctx.obj.debug)
-        with choose(sys.stderr, silent=as_json) as progress:
+        with watched(ctx.obj.debug, as_json) as progress:
             outcome, found = run_or_resume(root, settings, ctx.obj.registry, yes=yes, progress=progress)
         if as_json:
             ctx.obj.json({"outcome": outcome, **found})
@@ -148,36 +161,14 @@ def _add_run(app: typer.Typer) -> None:
         raise typer.Exit(EXIT[outcome])
 
 
-def narrate(debug: bool = False) -> None:
-    """Show what observers log; tracebacks only with ``debug``."""
-    import logging
-
-    def one_line(record: logging.LogRecord) -> bool:
-        if not debug:
-            record.exc_info = None
-        return True
-
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.logging import RichHandler
-
-        handler: logging.Handler = RichHandler(
-            console=Console(stderr=True), show_level=False, show_path=False, markup=False, log_time_format="%X"
-        )
-    else:
-        handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(one_line)
-    logger = logging.getLogger("gtloop")
-    logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
-
-
 def _next(outcome: str, root: Path) -> str:
     return {
         "finished": f"Finished. Look: gtloop report {root}   Take the labels: gtloop export {root} --format jsonl",
         "waiting": f"Waiting for people. Go on with the same command; look with: gtloop status {root}",
         "confirm": f"The probe is answered. Look at it with gtloop report {root}, then run again with --yes to go on.",
         "budget": "Stopped by the budget. Raise --budget to go on with the same command.",
+        "paused": f"Paused, as somebody asked. Go on with: gtloop run --run {root}",
+        "cancelled": f"Cancelled. What there is: gtloop export {root} --format jsonl",
     }[outcome]
 
 
@@ -200,9 +191,7 @@ def _add_reading(app: typer.Typer) -> None:
     def export(
         ctx: typer.Context,
         run: RunArgument = None,
-        fmt: Annotated[
-            str, typer.Option("--format", help="coco, jsonl or any installed format that writes.")
-        ] = "jsonl",
+        fmt: Annotated[str, typer.Option("--format", help="Any installed format that writes, or: model.")] = "jsonl",
         out: Annotated[Path | None, typer.Option(help="Where to; default: export/ in the run folder.")] = None,
         frame: Annotated[str, typer.Option(help="display (EXIF applied) or stored pixels.")] = "display",
         as_json: JsonFlag = False,
@@ -210,8 +199,14 @@ def _add_reading(app: typer.Typer) -> None:
         """Write the labels: one row an item, none dropped silently."""
         import gtloop
         from gtloop.exporting import export_run
+        from gtloop.models import export_model
 
-        path, count, notes = export_run(gtloop.open(find_run(run)), ctx.obj.registry, fmt, out, frame)
+        opened = gtloop.open(find_run(run))
+        if fmt == "model":
+            path = export_model(opened, out)
+            ctx.obj.json({"path": str(path)}) if as_json else typer.echo(f"model written to {path}")
+            return
+        path, count, notes = export_run(opened, ctx.obj.registry, fmt, out, frame)
         if as_json:
             ctx.obj.json({"path": str(path), "rows": count, "notes": notes})
             return
@@ -244,12 +239,6 @@ def _config_path(config: Path | None) -> Path | None:
     if config is not None:
         return config
     return Path(CONFIG) if Path(CONFIG).is_file() else None
-
-
-def _absolute(path: str | None) -> str | None:
-    if path is None or "://" in path:
-        return path
-    return str(Path(path).resolve())
 
 
 def _split(classes: str | None) -> tuple[str, ...] | None:

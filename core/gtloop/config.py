@@ -13,11 +13,15 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from gtloop.errors import ConfigError
+from gtloop.labelfiles import absolute
 from gtloop.money import Prices
 
 PRESETS = ("default", "ground-truth")
 PLUGIN_TABLES = ("tasks", "annotators", "detectors", "samplers", "scores", "formats", "executors")
-FROZEN = ("run.source", "run.task", "run.classes", "run.seed", "run.preset", "run.cut", "promise", "loop", "sizes")
+FROZEN = (
+    *("run.source", "run.task", "run.classes", "run.seed", "run.preset", "run.cut", "run.labels", "run.warm_from"),
+    *("promise", "loop", "sizes"),
+)
 """What can't change during a run; everything else can, as an event."""
 
 
@@ -36,7 +40,9 @@ class RunTable(Table):
     sampler: str = Field("random", description="what people label next")
     score: str = Field("mean", description="image confidence")
     executor: str = Field("local", description="where fits and predictions run")
-    truth: str | None = Field(None, description="known labels, for synthetic annotators")
+    truth: str | None = Field(None, description="known labels, for synthetic annotators: PATH or FORMAT:PATH")
+    labels: str | None = Field(None, description="human labels that are there already: PATH or FORMAT:PATH")
+    warm_from: str | None = Field(None, description="run or exported model that every fit starts from")
     instructions: str = Field("", description="what annotators read; a default of the task's where empty")
     workers: int = Field(3, ge=1, le=100, description="people who answer each item")
     budget_usd: float | None = Field(None, ge=0, allow_inf_nan=False, description="hard cap on everything paid")
@@ -146,12 +152,21 @@ def changed(settings: Settings, values: Mapping[str, Any]) -> Settings:
     Raises:
         ConfigError: A key is unknown or frozen, or a value does not fit.
     """
-    tables = settings.model_dump(mode="json")
-    for key, value in values.items():
-        _put(tables, key, value)
-    new = _validated(tables, "settings")
+    new = replaced(settings, values)
     changes(settings, new)
     return new
+
+
+def replaced(settings: Settings, values: Mapping[str, Any], overrides: tuple[str, ...] = ()) -> Settings:
+    """``settings`` with other values, by dotted key, frozen ones too; ``overrides`` as in ``load``.
+
+    Raises:
+        ConfigError: A key is unknown, or a value does not fit.
+    """
+    tables = settings.model_dump(mode="json")
+    for key, value in (*values.items(), *map(_override, overrides)):
+        _put(tables, key, value)
+    return _validated(tables, "settings")
 
 
 def preset(name: str, task: str) -> dict[str, Any]:
@@ -215,10 +230,9 @@ def _read(path: Path) -> dict[str, Any]:
         if not isinstance(table, dict):
             raise ConfigError(f"{path}: {name}: must be a table such as [run] (got {table!r}); keys go below one")
     if run := tables.get("run"):
-        for key in ("source", "truth"):  # paths in a file are relative to it
-            value = run.get(key)
-            if isinstance(value, str) and "://" not in value:
-                run[key] = str(path.parent.joinpath(value).resolve())
+        for key in ("source", "truth", "labels", "warm_from"):  # paths in a file are relative to it
+            if isinstance(value := run.get(key), str):
+                run[key] = absolute(value, path.parent, prefixed=key in ("truth", "labels"))
     return tables
 
 

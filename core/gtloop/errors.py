@@ -85,6 +85,10 @@ class RunError(GtloopError):
     """The run folder can't be used."""
 
 
+class Busy(RunError):
+    """Another process drives the run."""
+
+
 class PluginFault(GtloopError):
     """A plugin broke its contract; the text names the plugin and the fault."""
 

@@ -12,8 +12,8 @@ from pydantic import Field, TypeAdapter
 
 from gtloop.records import Certificate, Record
 
-Phase = Literal["probe", "validation", "train", "active", "rest"]
-"""Why a batch was picked: the three random starts, the sampler's choice, or all that is left."""
+Phase = Literal["probe", "validation", "train", "active", "rest", "relabel"]
+"""Why a batch was picked: the three random starts, the sampler's choice, all that is left, or a person's wish."""
 
 
 class FileRef(Record):
@@ -51,12 +51,88 @@ class RunStarted(Event):
     aliases: int = 0
 
 
+class WarmStarted(Event):
+    """A model of another run is where every fit starts from."""
+
+    type: Literal["warm-started"] = "warm-started"
+    once = ("type",)
+    path: str = Field(description="folder of the copied model, relative to the run folder")
+    sha256: str = Field(description="hash of its description")
+    origin: str = Field(description="run or exported model that it comes from")
+    detector: str
+
+
+class LetterRefused(Event):
+    """What somebody asked for can't be done."""
+
+    type: Literal["letter-refused"] = "letter-refused"
+    once = ("letter",)
+    letter: int = Field(description="inbox row")
+    asked: str = Field(description="kind of the letter")
+    why: str
+
+
 class SettingsChanged(Event):
     """Settings that may change during a run did: new values by dotted key."""
 
     type: Literal["settings-changed"] = "settings-changed"
     changes: dict[str, Any]
     letter: int = Field(0, description="inbox row that asked for it; 0: the command line or the file")
+
+
+class ItemsAdded(Event):
+    """More images; they wait for the stage that is under way, then get a validation set of their own."""
+
+    type: Literal["items-added"] = "items-added"
+    once = ("letter",)
+    letter: int = Field(description="inbox row that asked for it")
+    source: str
+    truth: str | None = Field(None, description="known labels of these images, for synthetic annotators")
+    first: int = Field(description="row of the first new image")
+    items: FileRef = Field(description="all items, old and new")
+
+
+class LabelsImported(Event):
+    """Human labels that were there already: training labels that cost nothing."""
+
+    type: Literal["labels-imported"] = "labels-imported"
+    once = ("number",)
+    number: int
+    letter: int = Field(0, description="inbox row that asked for it; 0: the run started with them")
+    source: str
+    labels: FileRef
+    left_out: dict[str, int] = Field({}, description="entries that were not taken, by reason")
+
+
+class StageStarted(Event):
+    """A new validation set, plan and look for all that is in the pool now; earlier validation items train."""
+
+    type: Literal["stage-started"] = "stage-started"
+    once = ("stage",)
+    stage: int
+    plan: dict[str, Any]
+    why: str
+
+
+class CategoriesChanged(Event):
+    """Categories were renamed or merged, in every label, past and to come; models start anew."""
+
+    type: Literal["categories-changed"] = "categories-changed"
+    once = ("letter",)
+    letter: int = Field(description="inbox row that asked for it")
+    names: dict[str, str] = Field(description="old name to new")
+    categories: tuple[str, ...] = Field(description="all of them, afterwards")
+    merged: bool = Field(description="whether two became one: what was certified holds no more")
+
+
+class RelabelAsked(Event):
+    """A person wants items labelled again, by people; their labels are withdrawn."""
+
+    type: Literal["relabel-asked"] = "relabel-asked"
+    once = ("letter",)
+    letter: int = Field(description="inbox row that asked for it")
+    rows: FileRef
+    why: str = ""
 
 
 class ItemsQuarantined(Event):
@@ -164,11 +240,35 @@ class BudgetReached(Event):
 
 
 class RunPaused(Event):
-    """The run stopped before it was done: ``budget``, or a ``confirm`` that a person owes it."""
+    """The run stopped before it was done: ``budget``, a ``confirm`` that a person owes it, or it was ``asked`` to."""
 
     type: Literal["run-paused"] = "run-paused"
-    reason: Literal["budget", "confirm"]
+    reason: Literal["budget", "confirm", "asked"]
     why: str
+    letter: int = Field(0, description="inbox row that asked for it; 0: nobody")
+
+
+class RunResumed(Event):
+    """Somebody ran it again after it was asked to pause."""
+
+    type: Literal["run-resumed"] = "run-resumed"
+
+
+class RunCancelled(Event):
+    """People are asked no more; what they have answered counts, and the run ends."""
+
+    type: Literal["run-cancelled"] = "run-cancelled"
+    once = ("type",)
+    letter: int = Field(description="inbox row that asked for it")
+    why: str = ""
+
+
+class RequestsWithdrawn(Event):
+    """The annotator was told to withdraw all open requests."""
+
+    type: Literal["requests-withdrawn"] = "requests-withdrawn"
+    once = ("type",)
+    requests: int
 
 
 class Confirmed(Event):
@@ -181,12 +281,20 @@ class RunFinished(Event):
     """Every item has a label or a reason why not."""
 
     type: Literal["run-finished"] = "run-finished"
-    once = ("type",)
+    once = ("number",)
+    number: int = Field(1, description="how often it was finished, as more may be asked of it afterwards")
 
 
 AnyEvent = Annotated[
     RunStarted
+    | WarmStarted
+    | LetterRefused
     | SettingsChanged
+    | ItemsAdded
+    | LabelsImported
+    | StageStarted
+    | CategoriesChanged
+    | RelabelAsked
     | ItemsQuarantined
     | BatchCommitted
     | BatchSubmitted
@@ -197,7 +305,10 @@ AnyEvent = Annotated[
     | Looked
     | BudgetReached
     | RunPaused
+    | RunResumed
     | Confirmed
+    | RunCancelled
+    | RequestsWithdrawn
     | RunFinished,
     Field(discriminator="type"),
 ]

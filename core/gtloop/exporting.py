@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,7 +10,7 @@ import gtloop
 from gtloop.errors import ConfigError, Unsupported
 from gtloop.interfaces import Context, ExportRow, Format, Frame
 from gtloop.labelfiles import does
-from gtloop.run import Run
+from gtloop.opened import Run
 
 if TYPE_CHECKING:
     from gtloop.registry import Registry
@@ -29,31 +29,63 @@ def export_run(
     """
     if frame not in ("display", "stored"):
         raise ConfigError(f"--frame {frame}: choose display (EXIF applied) or stored")
-    task = run.task(registry)
+    task, classes = run.task(registry), run.settings.run.classes
+    path, counts, notes = write_rows(
+        registry,
+        name,
+        out,
+        run.rows(task, cast(Frame, frame)),
+        task.name,
+        classes,
+        run.root.name,
+        frame=cast(Frame, frame),
+        default=run.root / "export" / name,
+        options=run.settings.options("format", name),
+    )
+    return path, counts["rows"], notes
+
+
+def write_rows(
+    registry: Registry,
+    name: str,
+    out: Path | None,
+    rows: Iterable[ExportRow],
+    task: str,
+    categories: tuple[str, ...],
+    run: str,
+    *,
+    default: Path,
+    frame: Frame = "display",
+    options: Mapping[str, Any] | None = None,
+) -> tuple[Path, dict[str, int], list[str]]:
+    """Write rows of a task in a format.
+
+    Returns:
+        Where to (``out``, or ``default`` with the format's suffix), the numbers of ``rows`` and ``labelled`` ones,
+        and a sentence for each thing that the format could not hold.
+
+    Raises:
+        UsageError: Unknown format, or one that does not write this task.
+    """
     cls = cast("type[Format]", registry.get("format", name))
-    if not _writes(cls, task.name):
-        can = [p.cls.name for p in registry.providers("format") if _writes(p.cls, task.name)]
-        raise Unsupported(f"format {name!r} does not write task {task.name!r}; formats that do: {', '.join(can)}")
-    options = registry.options("format", name, run.settings.options("format", name))
-    fmt: Format = registry.build("format", name, options, Context(categories=run.settings.run.classes))
-    path = out or run.root / "export" / f"{fmt.name}{cls.suffix}"
+    if not _writes(cls, task):
+        can = [p.cls.name for p in registry.providers("format") if _writes(p.cls, task)]
+        raise Unsupported(f"format {name!r} does not write task {task!r}; formats that do: {', '.join(can)}")
+    context = Context(categories=categories)
+    fmt: Format = registry.build("format", name, registry.options("format", name, options or {}), context)
+    path = out or default.with_name(default.name + cls.suffix)
     path.parent.mkdir(parents=True, exist_ok=True)
-    count = 0
+    counts = {"rows": 0, "labelled": 0}
 
     def counted() -> Iterator[ExportRow]:
-        nonlocal count
-        for row in run.rows(task, cast(Frame, frame)):
-            count += 1
+        for row in rows:
+            counts["rows"] += 1
+            counts["labelled"] += row.label is not None
             yield row
 
-    info = {
-        "categories": list(run.settings.run.classes),
-        "run": run.root.name,
-        "frame": frame,
-        "version": gtloop.__version__,
-    }
-    notes = fmt.write(path, counted(), task.name, info)
-    return path, count, notes
+    info = {"categories": list(categories), "run": run, "frame": frame, "version": gtloop.__version__}
+    notes = fmt.write(path, counted(), task, info)
+    return path, counts, notes
 
 
 def _writes(cls: Any, task: str) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,12 @@ from gtloop.events import FileRef
 from gtloop.images import content_hash, header, open_image
 from gtloop.interfaces import Progress
 from gtloop.keyed import digest, rng
-from gtloop.listing import list_images
+from gtloop.listing import Listed, list_images
 from gtloop.records import Item
 from gtloop.store import Store
+
+COLUMNS = ("row", "id", "name", "uri", "sha256", "width", "height", "orientation", "alias_of")
+_NUMBERS = ("row", "width", "height", "orientation", "alias_of")
 
 
 def list_items(source: str, seed: int, store: Store, progress: Progress) -> FileRef:
@@ -29,28 +33,57 @@ def list_items(source: str, seed: int, store: Store, progress: Progress) -> File
     Raises:
         SourceError: There is no image.
     """
-    columns: dict[str, list[Any]] = {
-        n: [] for n in ("row", "id", "name", "uri", "sha256", "width", "height", "orientation", "alias_of")
-    }
-    first: dict[str, int] = {}
-    for row, listed in enumerate(list_images(source)):
+    columns: dict[str, list[Any]] = {n: [] for n in COLUMNS}
+    _list(columns, list_images(source), seed, progress)
+    return _write(store, "items.parquet", columns)
+
+
+def add_items(source: str, seed: int, store: Store, known: FileRef, number: int, progress: Progress) -> FileRef:
+    """Write the items ``known`` and, after them, those of another source.
+
+    A name that is taken is preceded by that of the source's folder; exact duplicates of known images are aliases.
+
+    Raises:
+        SourceError: There is no image, or all of them are in the run already.
+    """
+    columns: dict[str, list[Any]] = {n: list(c) for n, c in store.read(known, COLUMNS).items()}
+    names, uris = set(columns["name"]), set(columns["uri"])
+    new = [x for x in list_images(source) if x.uri not in uris]
+    if not new:
+        raise SourceError(f"every image of {source} is in the run already; give others")
+    prefix = PurePath(source).stem or "added"
+    taken = any(x.name in names for x in new)
+    while taken and any(f"{prefix}/{x.name}" in names for x in new):
+        prefix += f"-{number}"
+    if taken:
+        new = [x._replace(name=f"{prefix}/{x.name}") for x in new]
+    _list(columns, new, seed, progress)
+    return _write(store, f"items-{number:05d}.parquet", columns)
+
+
+def _list(columns: dict[str, list[Any]], listed: Iterable[Listed], seed: int, progress: Progress) -> None:
+    """Append a row for each image."""
+    first = {sha: row for row, sha in reversed(list(enumerate(columns["sha256"]))) if sha}
+    start = len(columns["row"])
+    for row, image in enumerate(listed, start):
         try:
-            sha = content_hash(listed.uri)
-            h = header(listed.uri)
+            sha = content_hash(image.uri)
+            h = header(image.uri)
             size = (h.width, h.height, h.orientation)
         except BadImage:  # quarantined, with its reason, when it is first needed
             sha, size = "", (0, 0, 1)
         alias = first.setdefault(sha, row) if sha else row
-        values = (row, digest(seed, listed.name), listed.name, listed.uri, sha, *size, -1 if alias == row else alias)
+        values = (row, digest(seed, image.name), image.name, image.uri, sha, *size, -1 if alias == row else alias)
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)
         if row % 50 == 0:
-            progress("list images", row, None)
-    progress("list images", len(columns["row"]), len(columns["row"]))
-    int_columns = ("row", "width", "height", "orientation", "alias_of")
-    return store.write(
-        "items.parquet", {n: np.array(c, np.int32) if n in int_columns else c for n, c in columns.items()}
-    )
+            progress("list images", row - start, None)
+    done = len(columns["row"]) - start
+    progress("list images", done, done)
+
+
+def _write(store: Store, path: str, columns: Mapping[str, list[Any]]) -> FileRef:
+    return store.write(path, {n: np.array(c, np.int32) if n in _NUMBERS else c for n, c in columns.items()})
 
 
 @dataclass(frozen=True)
@@ -93,19 +126,23 @@ class Items:
         )
 
 
-def random_order(n: int, seed: int) -> NDArray[np.float64]:
-    """(n,) one random key a row: the order in which random batches are drawn."""
-    return rng(seed, "random-order").random(n)
+def random_order(n: int, seed: int, stage: int = 1, warm: str = "") -> NDArray[np.float64]:
+    """(n,) one random key a row: the order in which random batches are drawn.
+
+    Anew in each stage, and for each model that a run starts from: what was drawn before, or what that model
+    was trained on, must not tell what is drawn now.
+    """
+    return rng(seed, "random-order", stage, warm).random(n)
 
 
-def check_probe(items: Items, seed: int, n: int, failures: float) -> None:
+def check_probe(items: Items, seed: int, n: int, failures: float, warm: str = "") -> None:
     """Decode the ``n`` images that people would see first, before anything is written down or asked.
 
     Raises:
         SourceError: More than the share ``failures`` of them can't be read.
     """
     rows = np.flatnonzero(items.alias_of < 0)
-    rows = rows[np.argsort(random_order(len(items), seed)[rows], kind="stable")][:n]
+    rows = rows[np.argsort(random_order(len(items), seed, warm=warm)[rows], kind="stable")][:n]
     bad: list[tuple[str, str]] = []
     for row in rows.tolist():
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gtloop import config, labelfiles
 from gtloop.compatibility import check_fit
 from gtloop.config import Settings
-from gtloop.errors import BadAnswer, BadLabels, ConfigError, GtloopError, RunError
-from gtloop.events import AnyEvent, SettingsChanged
+from gtloop.errors import ConfigError, RunError
+from gtloop.events import AnyEvent
+from gtloop.facts import Facts
 from gtloop.interfaces import (
     KINDS,
     Annotator,
     Context,
     Detector,
     Executor,
-    Format,
     Progress,
+    Rows,
     Sampler,
     Score,
     Task,
@@ -32,6 +31,7 @@ from gtloop.interfaces import (
 )
 from gtloop.items import Items
 from gtloop.keyed import rng
+from gtloop.known import LabelFiles
 from gtloop.ledger import Ledger
 from gtloop.promise import Promise
 from gtloop.records import Item, Payload
@@ -48,6 +48,13 @@ SNAPSHOT_EVERY = 50
 """Events between two snapshots of the state."""
 
 
+def known_labels(settings: Settings, registry: Registry, task: Task, facts: Facts | None) -> LabelFiles:
+    """The reader of label files about a run; ``facts`` None where it has not started."""
+    if facts is None or not facts.typed:
+        return LabelFiles(settings, registry, task)
+    return LabelFiles(settings, registry, task, tuple(facts.typed["run"]["classes"]), facts.renamed)
+
+
 class Plugins:
     """The selected plugins of a run, built once; every error of selection comes from here.
 
@@ -55,12 +62,14 @@ class Plugins:
         UsageError: Unknown name, missing extra, clash, options or combination; before a cent is spent.
     """
 
-    def __init__(self, settings: Settings, registry: Registry, root: Path) -> None:
+    def __init__(self, settings: Settings, registry: Registry, root: Path, facts: Facts | None = None) -> None:
         self._settings, self._registry, self._root = settings, registry, root
+        self._truths: tuple[tuple[int, str], ...] = ()
         r = settings.run
-        base = Context(categories=r.classes, seed=r.seed, read_labels=self._read_labels)
         self._check_tables()
-        self.task: Task = self._build("task", r.task, base)
+        self.task: Task = self._build("task", r.task, Context(categories=r.classes, seed=r.seed))
+        self.known = known_labels(settings, registry, self.task, facts)
+        base = Context(categories=r.classes, seed=r.seed, read_labels=self.known.pairs)
         form = self.task.form()
         if not r.classes and any(p.kind in ("choice", "box") and not p.categories for p in form.primitives):
             raise ConfigError(
@@ -98,50 +107,19 @@ class Plugins:
         options = self._registry.options(kind, name, self._settings.options(kind, name))
         return self._registry.build(kind, name, options, dataclasses.replace(context, workdir=workdir))
 
-    def formats(self) -> list[Format]:
-        """Every installed format, with its options."""
-        built: list[Format] = []
-        for p in self._registry.providers("format"):
-            options = self._registry.options("format", p.cls.name, self._settings.options("format", p.cls.name))
-            built.append(
-                self._registry.build("format", p.cls.name, options, Context(categories=self._settings.run.classes))
-            )
-        return built
-
-    def _read_labels(self, path: Path) -> Any:
-        r = self._settings.run
-        reader = labelfiles.pick_reader(self.formats(), path, self.task.name)
-        return ((e.name, e.payload) for e in reader.read(path, self.task.name, r.classes) if e.payload is not None)
-
-    def read_truth(self, path: Path, items: Items, *, allow_missing: bool = False) -> dict[int, Payload]:
-        """Row to payload of a label file, in the display frame; every payload checked by the task.
-
-        Raises:
-            BadLabels: The file, or one of its labels, can't be used.
-        """
-        from gtloop.interfaces import Entry
-
-        entries = (Entry(n, p, {}) for n, p in self._read_labels(path))
-        matched = labelfiles.match_names(entries, list(items.name), allow_missing=allow_missing)
-        found = {row: self._parsed(payload, items[row], path) for row, payload in matched.items()}
-        for row in list(found):  # the file may name a copy of the image that is labelled
-            found.setdefault(int(items.alias_of[row]), found[row])
-        found.pop(-1, None)
-        return found
-
-    def _parsed(self, payload: Payload, item: Item, path: Path) -> Payload:
-        try:
-            return self.task.parse(payload, item)
-        except BadAnswer as e:
-            raise BadLabels(f"{path}: {item.name}: {e}") from None
+    def bind(self, items: Items, truths: Sequence[tuple[int, str]] = ()) -> None:
+        """Say which items the run has, and from which row on other files hold what is known of them."""
+        self.items, self._truths = items, tuple(truths)
 
     @cached_property
     def truth(self) -> dict[int, Payload]:
-        """The run's known labels by row; only simulated people and evaluation ever see them."""
-        path = self._settings.run.truth
-        assert path is not None
+        """The run's known labels by row; only simulated people and evaluation ever see them.
+
+        Raises:
+            BadLabels: A file, or one of its labels, can't be used.
+        """
         assert self.items is not None
-        return self.read_truth(Path(path), self.items)
+        return self.known.truth(self._settings.run.truth, self._truths, self.items)
 
     def check_truth(self) -> None:
         """Read the whole truth once, so that a fault in it shows before anything is spent."""
@@ -170,7 +148,7 @@ class Job:
         if state.facts.items is None:
             raise RunError(f"{root} never started; remove it and run again")
         self.items = Items.read(state.facts.items, self.store)
-        plugins.items = self.items
+        plugins.bind(self.items, state.facts.truths)
         self.plan = Plan.model_validate(state.facts.plan)
         self.promise = make_promise(settings, plugins.task)
 
@@ -189,63 +167,35 @@ class Job:
         """One fixed random key a row, (n,); the same for a seed whatever happened in between."""
         return rng(self.seed, purpose).random(len(self.items))
 
-    def read_letters(self) -> None:
-        """Take in what ``Run.change`` posted; what can't be done is reported, and never read again."""
-        for letter in self.ledger.letters(self.state.facts.letter, "settings"):
-            changes: dict[str, Any] = {}
-            try:
-                new = config.changed(self.settings, _asked(letter.body))
-                changes = config.changes(self.settings, new)
-                check_affordable(self.state, self.settings, new)
-                plugins = Plugins(new, self.registry, self.root)
-            except GtloopError as e:
-                self.progress("refused change", 0, None, str(e))
-                changes = {}
-            self.commit([SettingsChanged(iteration=self.state.iteration, changes=changes, letter=letter.number)])
-            if changes:
-                self.settings, self.plugins = new, plugins
-                plugins.items = self.items
+    def rebuild(self) -> None:
+        """Take in changed settings, items or categories."""
+        assert self.state.facts.items is not None
+        self.settings = Settings.model_validate(self.state.facts.settings)
+        self.items = Items.read(self.state.facts.items, self.store)
+        self.plan = Plan.model_validate(self.state.facts.plan)
+        self.plugins = Plugins(self.settings, self.registry, self.root, self.state.facts)
+        self.plugins.bind(self.items, self.state.facts.truths)
+
+    def human_labels(self, rows: Rows) -> dict[int, Payload]:
+        """Row to human label, in the categories of now."""
+        return human_labels(self.store, self.state, self.plugins.task, rows)
 
     def commit(self, events: Sequence[AnyEvent]) -> None:
         """Append events to the ledger, fold them in, tell observers."""
         for entry in self.ledger.append(events):
             self.state.apply(entry.event, self.store, entry.seq)
             self.registry.notify(entry.event, self.state)
+            if entry.event.type == "stage-started":
+                self.plan = Plan.model_validate(self.state.facts.plan)
             if entry.seq % SNAPSHOT_EVERY == 0:
                 self.state.save(self.root / "snapshot.npz")
 
 
-def _asked(body: str) -> dict[str, Any]:
-    try:
-        found = json.loads(body)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise ConfigError("the letter is no JSON object of settings by dotted key")
-    return found
-
-
-def check_affordable(state: State, old: Settings, new: Settings) -> None:
-    """Refuse a budget or prices that can't keep what is promised to people already.
-
-    Raises:
-        ConfigError: With the least budget that would do.
-    """
-    from gtloop.money import micro, show
-
-    usd, bill = new.run.budget_usd, state.facts.bill
-    if usd is None or (usd == old.run.budget_usd and new.prices == old.prices):
-        return
-    reserved = bill.reserved
-    if new.prices != old.prices:
-        reserved = sum(
-            max(0, r.want - r.got) * new.prices.answer + new.prices.item_fee for r in state.facts.open.values()
-        )
-    if bill.total + reserved > micro(usd):
-        raise ConfigError(
-            f"run.budget_usd: {show(bill.total)} is paid and {show(reserved)} promised to people, "
-            f"so {show(micro(usd))} is too little; give {show(bill.total + reserved)} or more"
-        )
+def human_labels(store: Store, state: State, task: Task, rows: Rows | None = None) -> dict[int, Payload]:
+    """Row to human label (all rows where ``rows`` is None), in the categories of now."""
+    names = state.facts.renamed
+    found = store.payloads(state.facts.human_files, rows)
+    return {row: task.recategorize(payload, names) if names else payload for row, payload in found}
 
 
 def make_promise(settings: Settings, task: Task) -> Promise:

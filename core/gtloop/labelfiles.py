@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import shutil
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +14,6 @@ from typing import IO, Any
 
 from gtloop.errors import BadLabels, UsageError
 from gtloop.interfaces import Entry, ExportRow, Format
-from gtloop.records import Payload
 
 
 def does(plugin: Format, task: str) -> bool:
@@ -21,8 +21,26 @@ def does(plugin: Format, task: str) -> bool:
     return task in plugin.tasks or "*" in plugin.tasks
 
 
+def find_reader(formats: Sequence[Format], where: str | Path, task: str) -> tuple[Format, Path]:
+    """The format that reads the labels of ``task`` at ``PATH``, or the one named by ``FORMAT:PATH``; and the path.
+
+    Raises:
+        BadLabels: As ``pick_reader``, or there is no such format.
+    """
+    name, text = split(str(where))
+    path = Path(text)
+    if not name:
+        return pick_reader(formats, path, task), path
+    readers = {f.name: f for f in formats if f.reads and does(f, task)}
+    if name not in readers:
+        raise BadLabels(
+            f"no format named {name!r} reads labels of task {task!r}; there are: {_known(readers.values())}"
+        )
+    return readers[name], path
+
+
 def pick_reader(formats: Sequence[Format], path: str | Path, task: str) -> Format:
-    """The one format that reads the labels of ``task`` at ``path``.
+    """The one format that recognises the labels of ``task`` at ``path``.
 
     Raises:
         BadLabels: Nothing is there, no format recognises it, or more than one does.
@@ -36,9 +54,27 @@ def pick_reader(formats: Sequence[Format], path: str | Path, task: str) -> Forma
         return found[0]
     if found:
         names = " and ".join(f.name for f in found)
-        raise BadLabels(f"{path} can be read as {names}; turn one off with --block NAME")
-    known = "; ".join(f"{f.name} ({f.summary})" for f in readers) or "none is installed"
-    raise BadLabels(f"{path} is in no format that is read for task {task!r}; convert it to one of: {known}")
+        raise BadLabels(f"{path} can be read as {names}; say which, for example {found[0].name}:{path}")
+    raise BadLabels(f"{path} is in no format that is read for task {task!r}; convert it to one of: {_known(readers)}")
+
+
+def _known(readers: Iterable[Format]) -> str:
+    return "; ".join(f"{f.name} ({f.summary})" for f in readers) or "none is installed"
+
+
+def split(where: str) -> tuple[str, str]:
+    """``FORMAT:PATH`` as (format, path); the format is empty where only a path is given."""
+    match = re.match(r"([a-z][a-z0-9-]*(?:@[\w.-]+)?):(?!//)(.+)$", where, flags=re.S)
+    return (match[1], match[2]) if match and not Path(where).exists() else ("", where)
+
+
+def absolute(where: str, base: Path, prefixed: bool = True) -> str:
+    """A path (``FORMAT:PATH`` too, where ``prefixed``) made absolute from ``base``; a URL stays as it is."""
+    if "://" in where:
+        return where
+    name, path = split(where) if prefixed else ("", where)
+    full = str(base.joinpath(Path(path).expanduser()).resolve())
+    return f"{name}:{full}" if name else full
 
 
 def check_category(category: str, categories: Sequence[str], where: str) -> str:
@@ -112,10 +148,10 @@ class Matcher:
         )
 
 
-def match_names(
+def match_entries(
     entries: Iterable[Entry], names: Sequence[str], *, what: str = "the label file", allow_missing: bool = False
-) -> dict[int, Payload]:
-    """Row to payload, for the entries that have one.
+) -> dict[int, Entry]:
+    """Row to entry, with or without a payload.
 
     Args:
         entries: Of one label file.
@@ -127,19 +163,16 @@ def match_names(
         BadLabels: It names images that are not in the source, one image twice, or one that may be several.
     """
     matcher = Matcher(names)
-    matched: dict[int, Payload] = {}
-    by: dict[int, str] = {}
+    matched: dict[int, Entry] = {}
     missing: list[str] = []
     for entry in entries:
         row = matcher.row(entry.name)
         if row is None:
             missing.append(entry.name)
             continue
-        if row in by:
-            raise BadLabels(f"{what} labels {names[row]} twice, as {by[row]} and as {entry.name}; remove one")
-        by[row] = entry.name
-        if entry.payload is not None:
-            matched[row] = entry.payload
+        if row in matched:
+            raise BadLabels(f"{what} labels {names[row]} twice, as {matched[row].name} and as {entry.name}; remove one")
+        matched[row] = entry
     if missing and not allow_missing:
         images = "an image that is" if len(missing) == 1 else f"{len(missing)} images that are"
         raise BadLabels(
@@ -180,15 +213,15 @@ MARKER = "gtloop.jsonl"
 
 
 @contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
+def replacing_folder(path: Path, marker: str = MARKER) -> Iterator[Path]:
     """Write a folder as a whole: the block fills the folder that it is given, which then takes the place of ``path``.
 
-    Only an empty folder, or one that holds ``MARKER`` and so is an earlier export, is replaced.
+    Only an empty folder, or one that holds ``marker`` and so is an earlier export, is replaced.
 
     Raises:
         UsageError: ``path`` holds something else, or can't be written.
     """
-    if path.exists() and not (path.is_dir() and (not any(path.iterdir()) or (path / MARKER).is_file())):
+    if path.exists() and not (path.is_dir() and (not any(path.iterdir()) or (path / marker).is_file())):
         raise UsageError(f"{path} is there already and is no export of gtloop; choose another place with --out")
     work = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     old = path.with_name(f".{path.name}.{os.getpid()}.old")

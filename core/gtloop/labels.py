@@ -87,6 +87,27 @@ class RawClasses(Shape):
     probabilities: tuple[float, ...]
 
 
+class RawMasks(Shape):
+    """Raw prediction of task ``segmentation``: the likeliest category of every pixel.
+
+    One region a category, best first. ``size`` is (height, width) in display pixels. N columns: ``counts`` COCO's
+    run-length text, no two regions overlap, what is in none is background; ``scores`` the mean probability inside,
+    held against the cut; ``categories`` indices into the run's categories; ``expected`` the expected IoU (none: the
+    scores take its place). ``missed`` are the largest probabilities of categories without a region. ``entropy`` (over
+    its maximum) and ``margin`` (between the two likeliest) are means over the pixels; None: not known.
+    ``gtloop.masks.raw_masks`` makes all of it from probabilities.
+    """
+
+    size: tuple[int, int]
+    counts: tuple[str, ...] = ()
+    scores: tuple[float, ...] = ()
+    categories: tuple[int, ...] = ()
+    expected: tuple[float, ...] = ()
+    missed: tuple[float, ...] = ()
+    entropy: float | None = Field(None, ge=0, le=1)
+    margin: float | None = Field(None, ge=0, le=1)
+
+
 def box_array(boxes: Sequence[Box]) -> FloatArray:
     """Stack boxes into an (N, 4) ``xyxy`` array."""
     return np.array([b.xyxy for b in boxes], dtype=np.float64).reshape(-1, 4)

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
-from gtloop.errors import RunError
+from gtloop.errors import Busy, RunError
 from gtloop.events import AnyEvent, parse_event
 
 if TYPE_CHECKING:
@@ -173,26 +173,26 @@ class Ledger:
             for seq, at, body in c.execute(query.order_by(self.event.c.seq)):
                 yield Entry(seq, at, _event(seq, body))
 
-    def post(self, kind: str, key: str, body: str) -> bool:
-        """Put a letter into the inbox; False where one with this key was there already."""
-        from sqlalchemy import insert
+    def post(self, kind: str, key: str, body: str) -> int:
+        """Put a letter into the inbox and return its number; one with this key that is there already stays."""
+        from sqlalchemy import insert, select
         from sqlalchemy.exc import IntegrityError
 
+        box = self.inbox
         try:
             with self._engine.begin() as c:
-                c.execute(insert(self.inbox).values(at=now(), kind=kind, key=key, body=body))
+                c.execute(insert(box).values(at=now(), kind=kind, key=key, body=body))
         except IntegrityError:
-            return False
-        return True
+            pass
+        with self._engine.connect() as c:
+            return int(c.execute(select(box.c.number).where(box.c.key == key)).scalar_one())
 
-    def letters(self, after: int = 0, kind: str | None = None) -> list[Letter]:
+    def letters(self, after: int = 0) -> list[Letter]:
         """Inbox rows after ``after``, oldest first."""
         from sqlalchemy import select
 
         box = self.inbox
         query = select(box.c.number, box.c.kind, box.c.body).where(box.c.number > after).order_by(box.c.number)
-        if kind is not None:
-            query = query.where(box.c.kind == kind)
         with self._engine.connect() as c:
             return [Letter(*row) for row in c.execute(query)]
 
@@ -227,7 +227,7 @@ class Lock:
             self._file.seek(0)
             pid = self._file.read().strip() or "unknown"
             self._file.close()
-            raise RunError(
+            raise Busy(
                 f"{self._path.parent} is being driven by another process (pid {pid}); "
                 "wait for it, stop it, or start another run with --run"
             ) from None

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from gtloop.errors import PluginFault, blame
 from gtloop.events import FileRef, Looked
+from gtloop.facts import Facts
 from gtloop.interfaces import Rows
 from gtloop.job import Job
 from gtloop.picking import parts, read_predictions, score
 from gtloop.promise import Evidence, SliceResult, certify, look_deltas
 from gtloop.records import Certificate, Payload
-from gtloop.state import ALIAS, HUMAN, POOL, QUARANTINED, TRAIN, UNLABELABLE, Facts
+from gtloop.state import ALIAS, HUMAN, POOL, QUARANTINED, TRAIN, UNLABELABLE
 
 REFERENCE = 200
 """Pool items on which each fold's model is ranked."""
@@ -39,11 +40,11 @@ def cross_fitting(job: Job) -> int:
     Once a sampler has picked, the pool is no longer what the first random labels were drawn from.
     """
     folds = job.settings.promise.cross_fit
-    picked = any(b.phase == "active" for b in job.state.facts.batches.values())
+    picked = any(b.phase == "active" for b in job.state.stage_batches.values())
     late = job.settings.loop.certify == "late"
     enough = len(random_training(job)) >= 2 * folds
     trainable = job.plugins.detector.trainable
-    return folds if late and trainable and enough and not picked and job.state.facts.looks == 0 else 0
+    return folds if late and trainable and enough and not picked and job.state.stage_looks == 0 else 0
 
 
 def random_training(job: Job) -> Rows:
@@ -103,7 +104,7 @@ def _delta(job: Job, number: int) -> float:
     p = job.promise
     if p.rule == "empirical":
         return p.delta  # spends nothing: it certifies nothing
-    return look_deltas(p.delta, p.looks)[number - 1]
+    return look_deltas(p.delta, p.looks)[number - 1 - job.state.facts.stage.looks]
 
 
 # ----------------------------------------------------------------------------------------- evidence
@@ -149,7 +150,8 @@ def _quantile(values: NDArray[np.float64], reference: NDArray[np.float64]) -> ND
 def _quality(job: Job, predictions: str, rows: Rows) -> NDArray[np.float64]:
     """1 - error of the predictions of validation rows; 0 where people gave no label."""
     task, cut = job.plugins.task, job.settings.run.cut
-    truth = dict(job.store.payloads(job.state.facts.human_files, rows))
+    labelled = rows[job.state.status[rows] == HUMAN]
+    truth = job.human_labels(labelled)
     quality = np.zeros(len(rows))
     for row, raw in raws(job, predictions, rows):
         if row in truth:

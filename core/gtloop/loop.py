@@ -16,37 +16,28 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-import numpy as np
-
-from gtloop.errors import NotEnoughData, blame
-from gtloop.events import (
-    AnyEvent,
-    BatchSubmitted,
-    ModelFitted,
-    RunFinished,
-    RunPaused,
-)
-from gtloop.interfaces import Rows
+from gtloop.errors import blame
+from gtloop.events import AnyEvent, BatchSubmitted, RequestsWithdrawn, RunFinished, RunPaused
 from gtloop.job import Job
-from gtloop.looking import cross_fitting, fold_rows, look, reference_rows
+from gtloop.letters import read_letters
+from gtloop.looking import cross_fitting, look
+from gtloop.machine import fit, fit_fold, predict, predict_fold
 from gtloop.people import collect, consolidate, requests_of
 from gtloop.picking import asked, needs_predictions, next_phase, pick
-from gtloop.state import HUMAN, POOL, TRAIN
-from gtloop.vision import fit_model, predict_rows
+from gtloop.stages import next_stage
+from gtloop.state import LATER, POOL, RELABEL, TRAIN
 
-Outcome = Literal["finished", "waiting", "confirm", "budget"]
+Outcome = Literal["finished", "waiting", "confirm", "budget", "paused", "cancelled"]
 Step = Callable[[Job], list[AnyEvent]]
 
 ENOUGH = 0.95
 """Share of a training batch at which the loop goes on; the rest is consolidated as it comes."""
-FOLD_EFFORT = 0.7
-"""Share of the normal schedule for a fold's model: it sees two thirds of the data, and there are three."""
 
 
 def drive(job: Job) -> Outcome:
     """Run the loop until it is finished, paused, or has to wait for people outside this process."""
     while True:
-        job.read_letters()
+        read_letters(job)
         if (step := next_step(job)) is None:
             break
         events = step(job)
@@ -56,8 +47,16 @@ def drive(job: Job) -> Outcome:
             if job.plugins.annotator.patient:
                 return "waiting"
             time.sleep(0.2)
-    paused = job.state.facts.paused
-    return "finished" if not paused else "budget" if paused == "budget" else "confirm"
+    return _outcome(job)
+
+
+def _outcome(job: Job) -> Outcome:
+    f = job.state.facts
+    if f.paused == "asked":
+        return "paused"
+    if f.paused:
+        return "budget" if f.paused == "budget" else "confirm"
+    return "cancelled" if f.cancelled else "finished"
 
 
 def next_step(job: Job) -> Step | None:
@@ -69,15 +68,31 @@ def next_step(job: Job) -> Step | None:
         return submit_batch
     if f.ripe and not still_waiting(job, collecting=True):
         return consolidate_answers
-    if still_waiting(job):
+    if still_waiting(job) and not f.cancelled:
         return collect_answers
+    if f.cancelled:
+        return _leaving(job)
     if job.plugins.annotator.spends_money and f.batches and not f.confirmed:
         return ask_to_confirm
+    if s.count(RELABEL) and not f.broke:
+        return pick_batch
     if not s.count(POOL):
-        return collect_answers if f.open else finish
+        return collect_answers if f.open else stop_for_budget if s.count(RELABEL) else _next_stage_or_end(job)
     if next_phase(job, resting=False) != "active" and not f.broke:
         return pick_batch
     return machine_step(job) or (stop_for_budget if f.broke else pick_batch)
+
+
+def _leaving(job: Job) -> Step:
+    """The way out of a cancelled run: withdraw, wait for what is withdrawn, end."""
+    f = job.state.facts
+    if f.open:
+        return collect_answers if f.withdrawn else withdraw_requests
+    return finish
+
+
+def _next_stage_or_end(job: Job) -> Step:
+    return start_stage if job.state.count(LATER) else finish
 
 
 def machine_step(job: Job) -> Step | None:
@@ -105,21 +120,21 @@ def machine_step(job: Job) -> Step | None:
 
 def look_due(job: Job) -> bool:
     """Whether machine labels may become final now; never decided from validation losses."""
-    f = job.state.facts
+    f, looks = job.state.facts, job.state.stage_looks
     if job.settings.loop.certify == "every-round":
         model = f.model
         fresh = model is not None and (model.batch == len(f.batches) or not job.plugins.detector.trainable)
-        return not (fresh and model is not None and f.looked_at == model.name) and f.looks < job.promise.looks
-    if f.looks >= len(job.plan.look_at):
+        return not (fresh and model is not None and f.looked_at == model.name) and looks < job.promise.looks
+    if looks >= len(job.plan.look_at):
         return False
-    return f.broke or asked(job.state) >= job.plan.look_at[f.looks]
+    return f.broke or asked(job.state) >= job.plan.look_at[looks]
 
 
 def resting(job: Job) -> bool:
     """Whether no look is to come, so that people label the rest in one batch."""
     if job.settings.loop.certify == "every-round":
         return False
-    return job.state.facts.looks >= len(job.plan.look_at)
+    return job.state.stage_looks >= len(job.plan.look_at)
 
 
 def still_waiting(job: Job, *, collecting: bool = False) -> bool:
@@ -139,7 +154,7 @@ def still_waiting(job: Job, *, collecting: bool = False) -> bool:
 
 
 def pick_batch(job: Job) -> list[AnyEvent]:
-    return pick(job, next_phase(job, resting=resting(job)))
+    return pick(job, "relabel" if job.state.count(RELABEL) else next_phase(job, resting=resting(job)))
 
 
 def submit_batch(job: Job) -> list[AnyEvent]:
@@ -167,67 +182,34 @@ def stop_for_budget(job: Job) -> list[AnyEvent]:
     return [RunPaused(iteration=job.state.iteration, reason="budget", why=why)]
 
 
+def withdraw_requests(job: Job) -> list[AnyEvent]:
+    ids = sorted(job.state.facts.open)
+    with blame("annotator", job.plugins.annotator.name, "cancel"):
+        job.plugins.annotator.cancel(ids)
+    return [RequestsWithdrawn(iteration=job.state.iteration, requests=len(ids))]
+
+
+def start_stage(job: Job) -> list[AnyEvent]:
+    return [next_stage(job, "images were added")]
+
+
 def finish(job: Job) -> list[AnyEvent]:
-    return [RunFinished(iteration=job.state.iteration)]
+    return [RunFinished(iteration=job.state.iteration, number=job.state.facts.finishes + 1)]
 
 
-# ------------------------------------------------------------------------------------------- machine
-
-
-def training_rows(job: Job) -> Rows:
-    return job.state.rows(HUMAN, TRAIN)
-
-
-def fit(job: Job) -> list[AnyEvent]:
-    """Fit on every human training label; validation labels are never among them."""
-    return [_fit(job, f"m{len(job.state.facts.batches):04d}", training_rows(job), None)]
-
-
-def fit_fold(job: Job) -> list[AnyEvent]:
-    """Fit a fold's model on all training labels but the fold's own."""
-    model, folds = job.state.facts.model, cross_fitting(job)
-    fold = next(k for k in range(folds) if k not in job.state.facts.folds)
-    rows = np.setdiff1d(training_rows(job), fold_rows(job, fold, folds)).astype(np.int32)
-    assert model is not None
-    return [_fit(job, f"{model.name}.f{fold}", rows, fold)]
-
-
-def _fit(job: Job, name: str, rows: Rows, fold: int | None) -> ModelFitted:
-    started, batch = time.monotonic(), len(job.state.facts.batches)
-    common = {"iteration": job.state.iteration, "model": name, "fold": fold, "batch": batch, "examples": len(rows)}
-    try:
-        path, metrics = fit_model(job, name, rows, 1.0 if fold is None else FOLD_EFFORT)
-    except NotEnoughData as e:
-        return ModelFitted.model_validate({**common, "seconds": 0.0, "fault": str(e)})
-    seconds = round(time.monotonic() - started, 3)
-    return ModelFitted.model_validate({**common, "seconds": seconds, "metrics": metrics, "path": path})
-
-
-def predict(job: Job) -> list[AnyEvent]:
-    """Predict the pool and the validation items."""
-    model = job.state.facts.model
-    assert model is not None
-    rows = np.union1d(job.state.rows(POOL), job.state.validation_rows()).astype(np.int32)
-    return _predict(job, model.name, model.path, rows)
-
-
-def predict_fold(job: Job) -> list[AnyEvent]:
-    """Predict a fold's held-out rows, and the reference sample that ranks its scores."""
-    folds = job.state.facts.folds
-    fold, model = next((k, m) for k, m in sorted(folds.items()) if m.predicted is None and not m.fault)
-    rows = np.union1d(fold_rows(job, fold, cross_fitting(job)), reference_rows(job)).astype(np.int32)
-    return _predict(job, model.name, model.path, rows)
-
-
-def _predict(job: Job, name: str, path: str | None, rows: Rows) -> list[AnyEvent]:
-    predicted, quarantined = predict_rows(job, name, path, rows)
-    return [quarantined, predicted] if quarantined else [predicted]
+# -------------------------------------------------------------------------------------------- looks
 
 
 def look_now(job: Job) -> list[AnyEvent]:
     """Look; a look that the budget forced too early to test anything is kept for when there is more money."""
     looked, f = look(job), job.state.facts
     late = job.settings.loop.certify == "late"
-    if late and f.broke and asked(job.state) < job.plan.look_at[f.looks] and not looked.delta and not looked.labels:
+    if (
+        late
+        and f.broke
+        and asked(job.state) < job.plan.look_at[job.state.stage_looks]
+        and not looked.delta
+        and not looked.labels
+    ):
         return stop_for_budget(job)
     return [looked]

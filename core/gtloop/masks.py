@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from gtloop.interfaces import Frame
-    from gtloop.labels import SegmentationLabel
+    from gtloop.labels import RawMasks, SegmentationLabel
 
 Mask = NDArray[np.bool_]
 IndexMap = NDArray[np.int16]
 
 BACKGROUND, VOID = -1, -2
 """Values of an index map where no category is, and where it does not count."""
+
+LEAST = 0.01
+"""Probability above which a category that is the likeliest nowhere is still worth a mention."""
 
 
 def encode(mask: Mask) -> str:
@@ -152,6 +155,48 @@ def from_map(index: NDArray[np.integer], categories: Sequence[str]) -> Segmentat
         size=size,
         regions=tuple(Region(category=categories[v], counts=encode(index == v)) for v in present),
         void=encode(void) if void.any() else None,
+    )
+
+
+def raw_masks(probabilities: NDArray[np.floating], categories: int) -> RawMasks:
+    """The raw prediction that probabilities of pixels make.
+
+    The expected IoU of a region is the sum of its category's probability inside over its area plus the sum outside:
+    intersection and union of the region with a truth that is drawn pixel by pixel from the probabilities.
+
+    Args:
+        probabilities: (C, H, W), summing to 1 over C: the categories, and behind them what is in none, if anything.
+        categories: Number of categories.
+    """
+    from gtloop.labels import RawMasks
+
+    planes = len(probabilities)
+    size = (int(probabilities.shape[1]), int(probabilities.shape[2]))
+    top = probabilities.argmax(axis=0)
+    best = np.take_along_axis(probabilities, top[None], axis=0)[0]
+    found: list[tuple[float, float, int, str]] = []
+    missed = []
+    entropy = second = np.zeros(size, np.float32)
+    for c in range(planes):
+        p, own = probabilities[c], top == c
+        entropy = entropy - p * np.log(np.maximum(p, 1e-12))
+        second = np.maximum(second, np.where(own, 0, p))
+        if c < categories and own.any():
+            mass, area = float(p[own].sum(dtype=np.float64)), int(own.sum())
+            outside = max(0.0, float(p.sum(dtype=np.float64)) - mass)
+            found.append((min(1.0, mass / area), min(1.0, mass / (area + outside)), c, encode(own)))
+        elif c < categories and p.max() > LEAST:
+            missed.append(float(p.max()))
+    found.sort(key=lambda f: (-f[0], f[2]))
+    return RawMasks(
+        size=size,
+        counts=tuple(f[3] for f in found),
+        scores=tuple(f[0] for f in found),
+        categories=tuple(f[2] for f in found),
+        expected=tuple(f[1] for f in found),
+        missed=tuple(sorted(missed, reverse=True)),
+        entropy=float(np.clip(entropy.mean(dtype=np.float64) / np.log(max(2, planes)), 0, 1)),
+        margin=float(np.clip((best - second).mean(dtype=np.float64), 0, 1)),
     )
 
 

@@ -111,6 +111,8 @@ def consolidate(job: Job) -> LabelsConsolidated:
     facts, task = job.state.facts, job.plugins.task
     ripe = sorted(facts.ripe.items(), key=lambda r: r[1])
     answers = read_answers(job, facts.answer_files, {rid for rid, _ in ripe})
+    if facts.renamed:  # given under the names of then
+        answers = {rid: [_renamed(job, a) for a in given] for rid, given in answers.items()}
     usable = {
         rid: [a for a in answers.get(rid, []) if a.outcome != "declined" and _fits(job, row, a)] for rid, row in ripe
     }
@@ -137,6 +139,13 @@ def consolidate(job: Job) -> LabelsConsolidated:
     if skills:
         kept = job.store.write(f"labels/skills-{number:05d}.parquet", {"skills_json": [skills]})
     return LabelsConsolidated(iteration=len(facts.batches), number=number, labels=ref, skills=kept)
+
+
+def _renamed(job: Job, answer: Answer) -> Answer:
+    if answer.payload is None:
+        return answer
+    payload = job.plugins.task.recategorize(answer.payload, job.state.facts.renamed)
+    return answer.model_copy(update={"payload": payload})
 
 
 def _fits(job: Job, row: int, answer: Answer) -> bool:

@@ -21,7 +21,7 @@ from gtloop.items import random_order
 from gtloop.job import Job
 from gtloop.keyed import digest, rng
 from gtloop.promise import symmetric_batch
-from gtloop.state import POOL, State
+from gtloop.state import POOL, RELABEL, VALIDATION, State
 from gtloop.store import Store
 
 NO_ROWS: Rows = np.zeros(0, np.int32)
@@ -38,7 +38,7 @@ class Choice(NamedTuple):
 
 def next_phase(job: Job, *, resting: bool) -> Phase:
     """Which kind of batch comes next, from the batches that there were; one that the budget cut short is made up."""
-    if not job.state.facts.batches:
+    if not job.state.stage_batches:
         return "probe"
     if _lacking(job, "validation"):
         return "validation"
@@ -51,7 +51,7 @@ def _lacking(job: Job, phase: Phase) -> int:
     """How many of the random items of a phase people have not been asked about yet; the probe validates too."""
     phases = {phase} if phase == "train" else {"probe", "validation"}
     planned = {"probe": job.plan.probe, "validation": job.plan.validation, "train": job.plan.train}[phase]
-    return max(0, planned - sum(b.count for b in job.state.facts.batches.values() if b.phase in phases))
+    return max(0, planned - sum(b.count for b in job.state.stage_batches.values() if b.phase in phases))
 
 
 def needs_predictions(job: Job) -> bool:
@@ -63,7 +63,7 @@ def pick(job: Job, phase: Phase) -> list[AnyEvent]:
     """Choose a batch, check that its images can be read, and commit its requests within the budget."""
     s = job.state
     afford = affordable(job)
-    sizes = {"active": _batch_size(job), "rest": s.count(POOL)}
+    sizes = {"active": _batch_size(job), "rest": s.count(POOL), "relabel": s.count(RELABEL)}
     wanted = min(sizes[phase] if phase in sizes else _lacking(job, phase), afford)
     if wanted == 0:
         price = job.settings.prices.request(job.settings.run.workers)
@@ -72,9 +72,10 @@ def pick(job: Job, phase: Phase) -> list[AnyEvent]:
     if phase == "active":
         choice = _choose(job, wanted, afford, bad)
     else:
-        rows = _readable(job, _by_order(job, s.rows(POOL)), wanted, bad)
-        blind = phase in ("probe", "validation")
-        choice = Choice(NO_ROWS if blind else rows, rows if blind else NO_ROWS, NO_ROWS, _REASONS[phase])
+        candidates = s.rows(RELABEL if phase == "relabel" else POOL)
+        rows = _readable(job, _by_order(job, candidates), wanted, bad)
+        blind = s.role[rows] == VALIDATION if phase == "relabel" else np.full(len(rows), phase in BLIND)
+        choice = Choice(rows[~blind], rows[blind], NO_ROWS, _REASONS[phase])
     events: list[AnyEvent] = []
     if bad:
         events.append(_quarantine(job, bad))
@@ -83,11 +84,13 @@ def pick(job: Job, phase: Phase) -> list[AnyEvent]:
     return events
 
 
+BLIND: tuple[Phase, ...] = ("probe", "validation")
 _REASONS: dict[Phase, str] = {
     "probe": "a few random images, to see that everything works",
     "validation": "random images, kept blind: what machine labels are measured against",
     "train": "random images, to train a first model",
     "rest": "no certificate is to come, so people label all that is left",
+    "relabel": "a person wants them labelled again",
 }
 
 
@@ -116,7 +119,8 @@ def _batch_size(job: Job) -> int:
 
 
 def _by_order(job: Job, rows: Rows) -> Rows:
-    return rows[np.argsort(random_order(len(job.items), job.seed)[rows], kind="stable")]
+    order = random_order(len(job.items), job.seed, job.state.facts.stage.number, job.state.facts.warm_sha256)
+    return rows[np.argsort(order[rows], kind="stable")]
 
 
 def _readable(job: Job, candidates: Sequence[int] | Rows, n: int, bad: dict[int, str]) -> Rows:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import logging
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import IO, TYPE_CHECKING
 
@@ -10,8 +15,23 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
+    from gtloop.interfaces import Progress
+
 EVERY_S = 10.0
 """Seconds between two plain lines of one step."""
+
+
+class Silent:
+    """Nothing."""
+
+    def __enter__(self) -> Silent:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        return None
+
+    def __call__(self, step: str, done: int, total: int | None, note: str = "") -> None:
+        return None
 
 
 class Plain:
@@ -66,10 +86,45 @@ class Rich:
             del self._tasks[step]
 
 
-def choose(out: IO[str], *, silent: bool) -> Plain | Rich:
+def choose(out: IO[str], *, silent: bool) -> Plain | Rich | Silent:
     """The progress that suits where it goes."""
-    import os
-
     if silent:
-        return Plain(open(os.devnull, "w"))
+        return Silent()
     return Rich() if out.isatty() else Plain(out)
+
+
+class _OneLine(logging.Formatter):
+    """What was logged, without its traceback; the record stays whole for others."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        shown = copy.copy(record)
+        shown.exc_info = shown.exc_text = None
+        return super().format(shown)
+
+
+@contextmanager
+def watched(debug: bool, silent: bool) -> Iterator[Progress]:
+    """Progress on standard error, and what observers log; nothing where ``silent``."""
+    if not silent:
+        narrate(debug)
+    with choose(sys.stderr, silent=silent) as progress:
+        yield progress
+
+
+def narrate(debug: bool = False) -> None:
+    """Show what observers log; tracebacks only with ``debug``."""
+
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.logging import RichHandler
+
+        handler: logging.Handler = RichHandler(
+            console=Console(stderr=True), show_level=False, show_path=False, markup=False, log_time_format="%X"
+        )
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+    if not debug:
+        handler.setFormatter(_OneLine("%(message)s"))
+    logger = logging.getLogger("gtloop")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)

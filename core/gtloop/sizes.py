@@ -27,10 +27,21 @@ class Plan(BaseModel):
     look_at: tuple[int, ...] = Field(description="human labels at which each look falls due")
 
 
-def make_plan(settings: Settings, promise: Promise, n: int, trainable: bool = True) -> Plan:
-    """Sizes for ``n`` items that can be labelled, with a detector that is ``trainable`` or not."""
+def make_plan(
+    settings: Settings, promise: Promise, n: int, trainable: bool = True, *, known: int = 0, asked: int = 0
+) -> Plan:
+    """Sizes for ``n`` items that can be labelled.
+
+    Args:
+        settings: Of the run.
+        promise: What is promised.
+        n: Items in the pool.
+        trainable: Whether the detector learns from labels.
+        known: Human labels that there are already: the model needs fewer random ones.
+        asked: Items that people were asked about before.
+    """
     s = settings.sizes
-    validation, train = _random_sizes(settings, promise, n, trainable)
+    validation, train = _random_sizes(settings, promise, n, trainable, known)
     probe = min(s.probe, n)
     validation = min(max(validation, probe), n)
     train = min(train, n - validation)
@@ -43,7 +54,7 @@ def make_plan(settings: Settings, promise: Promise, n: int, trainable: bool = Tr
         validation=validation,
         train=train,
         batch=batch,
-        look_at=tuple(first + k * 2 * batch for k in range(looks)),
+        look_at=tuple(asked + first + k * 2 * batch for k in range(looks)),
     )
 
 
@@ -51,7 +62,7 @@ def _labels_before_look(n: int) -> int:
     return min(n // 10, 2000)
 
 
-def _random_sizes(settings: Settings, promise: Promise, n: int, trainable: bool) -> tuple[int, int]:
+def _random_sizes(settings: Settings, promise: Promise, n: int, trainable: bool, known: int) -> tuple[int, int]:
     """(validation, train) before they are fitted to the number of items."""
     s = settings.sizes
     validation, train = s.validation, s.train
@@ -66,6 +77,8 @@ def _random_sizes(settings: Settings, promise: Promise, n: int, trainable: bool)
     total = min(n, max(RANDOM_LOW, min(high, round(n / 3))))
     # once the sampler has picked, random training labels validate no more (looking.cross_fitting)
     cross_fits = settings.promise.cross_fit > 0 and trainable and _labels_before_look(n) <= total
+    # labels from elsewhere train as well as random ones, but can't validate
+    cross_fits = cross_fits and known < total * (1 - VALIDATION_SHARE)
     share = VALIDATION_SHARE if cross_fits else 0.5
     validation = round(total * share) if validation is None else validation
-    return validation, max(0, total - validation) if train is None else train
+    return validation, max(0, total - validation - known) if train is None else train

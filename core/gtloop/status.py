@@ -7,7 +7,7 @@ from typing import Any
 from gtloop.config import Settings
 from gtloop.evidence import Promise
 from gtloop.money import show, usd
-from gtloop.state import ALIAS, ASKED, HUMAN, MACHINE, POOL, QUARANTINED, UNLABELABLE, State
+from gtloop.state import ALIAS, ASKED, HUMAN, LATER, MACHINE, POOL, QUARANTINED, RELABEL, UNLABELABLE, State
 
 
 def status(run: str, state: State, settings: Settings, promise: Promise) -> dict[str, Any]:
@@ -23,6 +23,8 @@ def status(run: str, state: State, settings: Settings, promise: Promise) -> dict
         "state": run_state(state),
         "items": items(state),
         "provisional": provisional(state),
+        "imported": state.imported(),
+        "stage": state.facts.stage.number,
         "annotations": f.annotations,
         "cost_usd": _costs(state, settings),
         "saving": None,
@@ -39,8 +41,10 @@ def status(run: str, state: State, settings: Settings, promise: Promise) -> dict
 
 
 def run_state(state: State) -> str:
-    """``finished``, ``waiting`` for people, ``paused: budget``, ``paused: confirm`` or ``running``."""
+    """``finished``, ``cancelled``, ``waiting`` for people, ``paused: `` budget, confirm or asked, or ``running``."""
     f = state.facts
+    if f.cancelled:
+        return "cancelled"
     if f.finished:
         return "finished"
     if f.paused:
@@ -49,12 +53,12 @@ def run_state(state: State) -> str:
 
 
 def items(state: State) -> dict[str, int]:
-    """Counts by status; all but ``total`` sum to ``total``. Items that people have now count as pool."""
+    """Counts by status; all but ``total`` sum to ``total``. Items that wait, or that people have now, count as pool."""
     return {
         "total": len(state.status),
         "human": state.count(HUMAN),
         "machine": state.count(MACHINE),
-        "pool": state.count(POOL) + state.count(ASKED),
+        "pool": sum(map(state.count, (POOL, ASKED, RELABEL, LATER))),
         "quarantined": state.count(QUARANTINED),
         "unlabelable": state.count(UNLABELABLE),
         "aliases": state.count(ALIAS),
@@ -79,7 +83,7 @@ def _costs(state: State, settings: Settings) -> dict[str, float]:
         "machine": usd(bill.machine),
         "fees": usd(bill.fees),
         "total": usd(bill.total),
-        "if_all_human": usd(labelable(state) * settings.prices.request(settings.run.workers)),
+        "if_all_human": usd((labelable(state) - state.imported()) * settings.prices.request(settings.run.workers)),
         "reserved": usd(bill.reserved),
     }
 
@@ -95,7 +99,7 @@ def promised(state: State, promise: Promise) -> dict[str, Any]:
     machine = sum(c.pool for c in passed)
 
     def mean(values: list[float | None]) -> float | None:
-        if not machine or any(v is None for v in values):
+        if not machine or f.voided or any(v is None for v in values):
             return None
         return sum(v * c.pool for v, c in zip(values, passed, strict=True) if v is not None) / machine
 
@@ -112,7 +116,7 @@ def promised(state: State, promise: Promise) -> dict[str, Any]:
         "estimated": mean([c.estimate for c in passed]),
         "measured": None,
         "looks": f.looks,
-        "why": f.why,
+        "why": f.voided or f.why,
         "certificates": [c.model_dump() for c in f.certificates],
     }
 
@@ -137,12 +141,14 @@ def sentence(found: dict[str, Any], why: str) -> str:
     """One line: who labelled how much, what it cost and saved, and why no more."""
     n, cost, p = found["items"], found["cost_usd"], found["promise"]
     text = f"{n['human']} images labelled by people, {n['machine']} by machine"
+    if found["imported"]:
+        text += f" ({found['imported']} of the people's labels were there before)"
     left = {k: n[k] for k in ("pool", "quarantined", "unlabelable", "aliases") if n[k]}
     if left:
         text += " (" + ", ".join(f"{v} {'left' if k == 'pool' else k}" for k, v in left.items()) + ")"
     if cost["if_all_human"]:
         text += f"; {show(round(cost['total'] * 1e6))} paid"
-        if found["state"] == "finished":
+        if found["state"] == "finished" and found["saving"] is not None:
             text += f", {found['saving']:.0%} saved"
     if p["certified"] is not None:
         quality = "1 - mean loss" if p["kind"] == "dataset" else f"{p['metric']} of machine labels"

@@ -45,7 +45,7 @@ def fit_model(job: Job, name: str, rows: Rows, effort: float = 1.0) -> tuple[str
         return None, {}
     if not len(rows):
         raise NotEnoughData("no training image has a human label")
-    payloads = dict(job.store.payloads(job.state.facts.human_files, rows))
+    payloads = job.human_labels(rows)
     examples = [Example(job.items[int(r)], payloads[int(r)]) for r in rows]
     final = job.root / "models" / name
     work = final.with_name(f".{name}.partial")
@@ -53,11 +53,19 @@ def fit_model(job: Job, name: str, rows: Rows, effort: float = 1.0) -> tuple[str
     work.mkdir(parents=True)
     seed = int(rng(job.seed, "fit", name).integers(2**31))
     with blame("detector", detector.name, "fit"):
-        metrics = job.plugins.executor.fit(detector, examples, work, seed=seed, effort=effort, progress=job.progress)
+        metrics = job.plugins.executor.fit(
+            detector, examples, work, seed=seed, init=_init(job), effort=effort, progress=job.progress
+        )
     shutil.rmtree(final, ignore_errors=True)
     work.rename(final)
     sync_dir(final.parent)
     return str(final.relative_to(job.root)), {k: float(v) for k, v in metrics.items()}
+
+
+def _init(job: Job) -> Path | None:
+    """The model of another run that a fit starts from; of no use to another detector."""
+    f = job.state.facts
+    return job.root / f.warm if f.warm and f.warm_detector == job.settings.run.detector else None
 
 
 def predict_rows(job: Job, name: str, model: str | None, rows: Rows) -> tuple[ItemsPredicted, ItemsQuarantined | None]:

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 def gtloop_tasks() -> list[type[Task]]:
     from gtloop_plugins.tasks.bbox import BBox
     from gtloop_plugins.tasks.classification import Classification
+    from gtloop_plugins.tasks.segmentation import Segmentation
 
-    return [BBox, Classification]
+    return [BBox, Classification, Segmentation]
 
 
 @gtloop.hookimpl
@@ -62,11 +63,16 @@ def gtloop_scores() -> list[type[Score]]:
 @gtloop.hookimpl
 def gtloop_formats() -> list[type[Format]]:
     from gtloop_plugins.formats.coco import Coco
+    from gtloop_plugins.formats.csvfile import CsvFile
     from gtloop_plugins.formats.folder import ClassFolders
+    from gtloop_plugins.formats.groundtruth import GroundTruth
+    from gtloop_plugins.formats.indexmasks import IndexMasks
     from gtloop_plugins.formats.jsonl import JsonLines
+    from gtloop_plugins.formats.parquet import Parquet
     from gtloop_plugins.formats.voc import Voc
+    from gtloop_plugins.formats.yolo import Yolo
 
-    return [Coco, ClassFolders, JsonLines, Voc]
+    return [Coco, CsvFile, ClassFolders, GroundTruth, IndexMasks, JsonLines, Parquet, Voc, Yolo]
 
 
 @gtloop.hookimpl
@@ -78,10 +84,13 @@ def gtloop_executors() -> list[type[Executor]]:
 
 @gtloop.hookimpl
 def gtloop_commands(app: typer.Typer) -> None:
-    from gtloop_plugins.commands import demo, plugins, report
+    from gtloop_plugins.commands import change, demo, newplugin, plugins, predict, report
 
+    newplugin.register(plugins.app)
     app.add_typer(plugins.app, name="plugins")
+    change.register(app)
     demo.register(app)
+    predict.register(app)
     report.register(app)
 
 

@@ -19,7 +19,7 @@ PLUGINS = ROOT / "plugins" / "gtloop_plugins"
 LONGEST = 300
 LONGER = {
     "interfaces.py": "the one page that a plugin author reads; most of it is docstrings",
-    "state.py": "one fold: every event's effect in one place",
+    "events.py": "all that can happen in a run, on one page; half of it is docstrings",
 }
 HEAVY = ("torch", "torchvision", "timm", "sqlalchemy", "pyarrow", "scipy", "matplotlib", "jinja2")
 MAY_IMPORT = {("commands/demo.py", "gtloop_plugins.demo")}

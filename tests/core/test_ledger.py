@@ -41,11 +41,11 @@ def test_an_event_happens_once(tmp_path: Path) -> None:
 
 def test_a_letter_is_taken_once(tmp_path: Path) -> None:
     log = ledger(tmp_path)
-    assert log.post("settings", "a", '{"run.budget_usd": 5}')
-    assert not log.post("settings", "a", '{"run.budget_usd": 6}')
-    assert log.post("pause", "b", "{}")
+    assert log.post("settings", "a", '{"run.budget_usd": 5}') == 1
+    assert log.post("settings", "a", '{"run.budget_usd": 6}') == 1
+    assert log.post("pause", "b", "{}") == 2
     assert [(x.number, x.kind) for x in log.letters()] == [(1, "settings"), (2, "pause")]
-    assert [x.body for x in log.letters(kind="settings")] == ['{"run.budget_usd": 5}']
+    assert [x.body for x in log.letters() if x.kind == "settings"] == ['{"run.budget_usd": 5}']
     assert [x.number for x in log.letters(after=1)] == [2]
 
 

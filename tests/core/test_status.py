@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gtloop.state import COLUMNS, MACHINE, POOL, Facts, State
+from gtloop.facts import Facts
+from gtloop.state import COLUMNS, MACHINE, POOL, State
 from gtloop.status import items, provisional
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PHOTOS = 180
+"""Images in the folder in which the pages run."""
 SHELLS = ("sh", "console")
 MARKER = re.compile(r"<!-- (test|file): (.+?) -->")
 FENCE = re.compile(r"^```(\w*)\s*$")
@@ -39,6 +41,11 @@ class Block:
     @property
     def slow(self) -> bool:
         return self.marker == "test: slow"
+
+    @property
+    def file(self) -> str:
+        """Path of the file that the block is; empty where it is none."""
+        return self.marker.removeprefix("file: ") if self.marker.startswith("file: ") else ""
 
     @property
     def code(self) -> int:

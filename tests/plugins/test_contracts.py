@@ -30,9 +30,14 @@ from gtloop_plugins.detectors.stub import Stub
 from gtloop_plugins.detectors.torchvision import TorchvisionDetector
 from gtloop_plugins.executors.local import Local
 from gtloop_plugins.formats.coco import Coco
+from gtloop_plugins.formats.csvfile import CsvFile
 from gtloop_plugins.formats.folder import ClassFolders
+from gtloop_plugins.formats.groundtruth import GroundTruth
+from gtloop_plugins.formats.indexmasks import IndexMasks
 from gtloop_plugins.formats.jsonl import JsonLines
+from gtloop_plugins.formats.parquet import Parquet
 from gtloop_plugins.formats.voc import Voc
+from gtloop_plugins.formats.yolo import Yolo
 from gtloop_plugins.samplers.random import Random
 from gtloop_plugins.samplers.uncertainty import Uncertainty
 from gtloop_plugins.scores.expected import Expected
@@ -40,6 +45,7 @@ from gtloop_plugins.scores.mean import Mean
 from gtloop_plugins.scores.product import Product
 from gtloop_plugins.tasks.bbox import BBox
 from gtloop_plugins.tasks.classification import Classification
+from gtloop_plugins.tasks.segmentation import Segmentation
 
 
 class TestBBox(TaskContract):
@@ -48,6 +54,17 @@ class TestBBox(TaskContract):
 
 class TestClassification(TaskContract):
     plugin = Classification
+
+
+class TestSegmentation(TaskContract):
+    plugin = Segmentation
+
+
+class TestSegmentationWithBackground(TaskContract):
+    """The background is one of the categories: every third of the tiny images has nothing else."""
+
+    plugin = Segmentation
+    options = {"background": "drum"}
 
 
 class TestSynthetic(AnnotatorContract):
@@ -150,6 +167,41 @@ class TestVoc(FormatContract):
 
 class TestFolder(FormatContract):
     plugin = ClassFolders
+
+
+class TestFolderOfCopies(FormatContract):
+    plugin = ClassFolders
+    options = {"images": "copy"}
+
+
+class TestGroundTruth(FormatContract):
+    plugin = GroundTruth
+
+
+class TestMasks(FormatContract):
+    plugin = IndexMasks
+
+
+class TestMasksFromOne(FormatContract):
+    plugin = IndexMasks
+    options = {"first": 1, "background": 0}
+
+
+class TestParquet(FormatContract):
+    plugin = Parquet
+
+
+class TestCsv(FormatContract):
+    plugin = CsvFile
+
+
+class TestYolo(FormatContract):
+    plugin = Yolo
+
+
+class TestYoloWithoutImages(FormatContract):
+    plugin = Yolo
+    options = {"images": "none", "val": 0.5}
 
 
 class TestLocal(ExecutorContract):

@@ -18,9 +18,9 @@ from PIL import Image
 
 from gtloop.errors import BadLabels, UsageError
 from gtloop.interfaces import Context, Entry, ExportRow, Format, Options
-from gtloop.labelfiles import Matcher, match_names, pick_reader, replacing
+from gtloop.labelfiles import Matcher, match_entries, pick_reader, replacing
 from gtloop.records import Item, Label
-from gtloop_plugins.formats.coco import Coco
+from gtloop_plugins.formats.coco import Coco, CocoOptions
 from gtloop_plugins.formats.folder import ClassFolders
 from gtloop_plugins.formats.jsonl import JsonLines
 from gtloop_plugins.formats.voc import Voc, VocOptions
@@ -29,7 +29,7 @@ CATEGORIES = ("cat", "dög", "racc oon")
 INFO = {"categories": CATEGORIES, "run": "r", "frame": "display", "version": "0.1.0"}
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
-jsonl, coco = JsonLines(Options(), Context()), Coco(Options(), Context())
+jsonl, coco = JsonLines(Options(), Context()), Coco(CocoOptions(), Context())
 voc, folder = Voc(VocOptions(), Context()), ClassFolders(Options(), Context())
 ALL: list[Format] = [jsonl, coco, voc, folder]
 
@@ -311,7 +311,7 @@ def test_coco_refuses_to_write_an_unknown_category(tmp_path: Path) -> None:
         ({"annotations": annotation(bbox=[100, 2, 5, 4])}, "no area inside the image of 100 x 50 pixels"),
         ({"annotations": annotation(bbox=[1, 2, 3])}, "not four numbers"),
         ({"annotations": annotation(bbox=[1, 2, 3, None])}, "not four numbers"),
-        ({"annotations": annotation(bbox=[1, 2, float("nan"), 3])}, "not four numbers"),
+        ({"annotations": annotation(bbox=[1, 2, float("nan"), 3])}, "is not JSON in UTF-8"),
         ({"annotations": annotation(score=1.5)}, "score is 1.5"),
         ({"annotations": 3}, '"annotations" is not a list'),
         ({"images": [{"id": 7, "file_name": "a"}] * 2}, 'id 7 is there twice in "images"'),
@@ -479,16 +479,20 @@ def test_names_are_matched_by_path_then_file_then_stem() -> None:
             matcher.row(name)
 
 
-def test_match_names() -> None:
+def _payloads(matched: dict[int, Entry]) -> dict[int, Any]:
+    return {row: entry.payload for row, entry in matched.items() if entry.payload is not None}
+
+
+def test_match_entries() -> None:
     names = ["a.jpg", "b.jpg", "c.jpg"]
     entries = [Entry("b.png", {"n": 1}, {}), Entry("c.jpg", None, {})]
-    assert match_names(entries, names) == {1: {"n": 1}}
+    assert _payloads(match_entries(entries, names)) == {1: {"n": 1}}
     foreign = [*entries, Entry("x.jpg", {}, {}), Entry("y.jpg", {}, {})]
     with pytest.raises(BadLabels, match=r"names 2 images that are not in the source, first: x\.jpg .*a\.jpg"):
-        match_names(foreign, names)
-    assert match_names(foreign, names, allow_missing=True) == {1: {"n": 1}}
+        match_entries(foreign, names)
+    assert _payloads(match_entries(foreign, names, allow_missing=True)) == {1: {"n": 1}}
     with pytest.raises(BadLabels, match=r"labels b\.jpg twice, as b\.png and as sub/b\.jpg"):
-        match_names([*entries, Entry("sub/b.jpg", {}, {})], names)
+        match_entries([*entries, Entry("sub/b.jpg", {}, {})], names)
 
 
 def test_replacing_is_all_or_nothing(tmp_path: Path) -> None:
@@ -511,7 +515,7 @@ def test_real_data_sets() -> None:
     for root in (DATA / "raccoons", DATA / "raccoons" / "annotations"):
         plugin = pick_reader(ALL, root, "bbox")
         entries = read(plugin, root, "bbox", ("raccoon",))
-        matched = match_names(entries, names)
+        matched = _payloads(match_entries(entries, names))
         assert len(matched) == len(items) == 200
         assert sum(len(p["boxes"]) for p in matched.values()) == 217
     matcher = Matcher(names)
@@ -523,6 +527,6 @@ def test_real_data_sets() -> None:
     entries = read(
         pick_reader(ALL, DATA / "digits", "classification"), DATA / "digits", "classification", tuple("0123456789")
     )
-    truth = match_names(entries, digits)
+    truth = _payloads(match_entries(entries, digits))
     assert len(truth) == 4000
     assert all(digits[row].startswith(payload["category"] + "/") for row, payload in truth.items())

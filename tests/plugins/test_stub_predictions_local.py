@@ -23,7 +23,7 @@ def made(registry: Registry, task: str) -> Task:
     return built
 
 
-@pytest.mark.parametrize("name", ["bbox", "classification"])
+@pytest.mark.parametrize("name", ["bbox", "classification", "segmentation"])
 def test_the_stub_learns_from_few_and_labels_the_rest(name: str, registry: Registry, tmp_path: Path) -> None:
     task = made(registry, name)
     items, truths = tiny_items(tmp_path / "images", 30), tiny_truth(name, 30)

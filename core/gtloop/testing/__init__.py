@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gtloop.testing.case import Case, CheckFailed, CheckSkipped
-from gtloop.testing.checks import ALL_CHECKS, Verdict, verdicts
+from gtloop.testing.checks import ALL_CHECKS, Verdict, each_verdict, verdicts
 
 if TYPE_CHECKING:
     from gtloop.testing.contracts import (
@@ -42,6 +42,7 @@ __all__ = [
     "ScoreContract",
     "TaskContract",
     "Verdict",
+    "each_verdict",
     "verdicts",
 ]
 

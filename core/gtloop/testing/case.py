@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gtloop import labelfiles, plugin_options
+from gtloop.errors import GtloopError
 from gtloop.interfaces import Annotator, Context, Example, Plugin, Task
 from gtloop.records import Item, Payload, Request
 from gtloop.registry import Registry
@@ -26,6 +28,32 @@ class CheckFailed(AssertionError):
 
 class CheckSkipped(Exception):
     """The check does not apply; the text says why."""
+
+
+class NotBuilt(Exception):
+    """The plugin can't be constructed; the text says why."""
+
+
+@contextmanager
+def during(what: str) -> Iterator[None]:
+    """Say what was being done when the plugin raised something in the block."""
+    try:
+        yield
+    except (CheckFailed, CheckSkipped, NotBuilt):
+        raise
+    except Exception as e:
+        raise CheckFailed(f"{what} raised {type(e).__name__}: {one_line(e)}") from e
+
+
+def brief(value: Any) -> str:
+    """A value as text of at most 100 characters."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= 100 else f"{text[:48]} ... {text[-47:]}"
+
+
+def one_line(e: Exception) -> str:
+    """The text of an exception without line breaks."""
+    return " ".join(str(e).split())
 
 
 def require(condition: object, message: str) -> None:
@@ -59,14 +87,23 @@ class Case:
     """What checks keep for each other, such as a fitted model."""
 
     def build(self, workdir: str = "work", **options: Any) -> Any:
-        """A new instance on ``folder/workdir``; the same name means the same folder."""
+        """A new instance on ``folder/workdir``; the same name means the same folder.
+
+        Raises:
+            NotBuilt: Its options are not valid, or its constructor raised.
+        """
         path = self.path(workdir)
         path.mkdir(parents=True, exist_ok=True)
-        given = plugin_options.validate(self.cls, {**self.options, **options}, "options")
-        if issubclass(self.cls, Task):
-            return self.cls(given, Context(categories=CATEGORIES, workdir=path))
-        truth = self.truth_of if "truth" in self.cls.needs else None
-        return self.cls(given, dataclasses.replace(self.context, workdir=path, truth=truth))
+        context = Context(categories=CATEGORIES, workdir=path)
+        if not issubclass(self.cls, Task):
+            truth = self.truth_of if "truth" in self.cls.needs else None
+            context = dataclasses.replace(self.context, workdir=path, truth=truth)
+        try:
+            return self.cls(plugin_options.validate(self.cls, {**self.options, **options}, "options"), context)
+        except GtloopError as e:
+            raise NotBuilt(str(e)) from e
+        except Exception as e:
+            raise NotBuilt(f"constructing {self.cls.__name__} raised {type(e).__name__}: {one_line(e)}") from e
 
     def path(self, name: str) -> Path:
         """A path in the scratch folder of this plugin and task."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from gtloop.interfaces import API
 from gtloop.provided import SLUG, class_fault
-from gtloop.testing.case import Case, require
+from gtloop.testing.case import Case, CheckSkipped, require
 
 HEAVY = ("torch", "torchvision", "timm", "ultralytics", "boto3", "sqlalchemy", "matplotlib", "scipy", "pyarrow", "ray")
 """Libraries that a plugin module may import inside functions only."""
@@ -20,17 +20,23 @@ SUMMARY = 72
 
 def check_class_is_complete(case: Case) -> None:
     """The class is a concrete subclass of its kind's base, with a name and a summary."""
+    if isinstance(getattr(case.cls, "name", None), str) and not SLUG.fullmatch(case.cls.name):
+        raise CheckSkipped("the name is no slug: see check_name_is_slug")
     fault = class_fault(case.cls.kind, case.cls)
     require(not fault, fault)
 
 
 def check_name_is_slug(case: Case) -> None:
     """The name is a slug: a-z, 0-9 and single hyphens."""
+    if not isinstance(getattr(case.cls, "name", None), str):
+        raise CheckSkipped("it has no name: see check_class_is_complete")
     require(SLUG.fullmatch(case.cls.name), f"name {case.cls.name!r} is not a slug, such as 'most-objects'")
 
 
 def check_summary_is_short(case: Case) -> None:
     """The summary is one line of at most 72 characters."""
+    if not isinstance(getattr(case.cls, "summary", None), str):
+        raise CheckSkipped("it has no summary: see check_class_is_complete")
     text = case.cls.summary
     require(text.strip() and "\n" not in text, f"summary is {text!r}, not one line")
     require(len(text) <= SUMMARY, f"summary has {len(text)} characters, at most {SUMMARY} fit a listing: {text!r}")
@@ -38,7 +44,7 @@ def check_summary_is_short(case: Case) -> None:
 
 def check_api_is_current(case: Case) -> None:
     """It was written for this version of the plugin interface."""
-    require(case.cls.api == API, f"api is {case.cls.api}, this gtloop has {API}")
+    require(case.cls.api == API, f"written for plugin API {case.cls.api}, this gtloop has {API}")
 
 
 def check_options_are_described(case: Case) -> None:
@@ -59,6 +65,14 @@ def check_import_is_light(case: Case) -> None:
     loaded = _heavy_imports(case.cls.__module__)
     require(loaded is not None, f"module {case.cls.__module__} can't be imported by itself")
     require(not loaded, f"importing {case.cls.__module__} imports {', '.join(loaded or ())}: import inside functions")
+
+
+def check_can_be_built(case: Case) -> None:
+    """It can be constructed with its options."""
+    fault = class_fault(case.cls.kind, case.cls)
+    if fault and "is not a slug" not in fault:
+        raise CheckSkipped("the class is not complete: see check_class_is_complete")
+    case.build("built")
 
 
 @lru_cache

@@ -6,10 +6,15 @@ from pathlib import Path, PurePosixPath
 
 from gtloop.interfaces import Entry, ExportRow, Format
 from gtloop.records import Item, Label
-from gtloop.testing.case import Case, CheckSkipped, require
+from gtloop.testing.case import Case, CheckSkipped, brief, during, require
 
 LOSS = 0.05
 """Largest error of a label that a format may cause by rounding."""
+
+
+def check_writes_and_reads(case: Case) -> None:
+    """It writes ten rows and reads the file again, without raising; every entry is of one of the images."""
+    _round_trip(case)
 
 
 def check_reader_reads_what_writer_wrote(case: Case) -> None:
@@ -22,14 +27,15 @@ def check_reader_reads_what_writer_wrote(case: Case) -> None:
             continue
         back = case.task.parse(entry.payload, items[name])
         error = case.task.error(back, truths[name])
-        require(error <= LOSS, f"{name}: {truths[name]} comes back as {back} (error {error:.3f})")
+        require(error <= LOSS, f"{name}: {brief(truths[name])} comes back as {brief(back)} (error {error:.3f})")
 
 
 def check_counts_in_are_counts_out(case: Case) -> None:
-    """Every labelled image comes back once, the same number of objects in all."""
+    """Every image with objects comes back once, the same number of objects in all."""
     entries = _round_trip(case)
-    lost = [i.name for i in _labelled(case) if i.name not in entries or entries[i.name].payload is None]
-    require(not lost, f"labelled images that do not come back: {', '.join(lost)}")
+    full = [i.name for i in _labelled(case) if case.task.count(case.truths[i.row])]
+    lost = [name for name in full if name not in entries or entries[name].payload is None]
+    require(not lost, f"{len(lost)} of {len(full)} labelled images do not come back: {', '.join(lost)}")
     wanted = sum(case.task.count(case.truths[i.row]) for i in _labelled(case))
     found = sum(case.task.count(e.payload) for e in entries.values() if e.payload is not None)
     require(found == wanted, f"{wanted} objects were written, {found} come back")
@@ -44,8 +50,12 @@ def check_empty_images_are_kept(case: Case) -> None:
     for item in _labelled(case):
         if case.truths[item.row] == empty:
             entry = entries.get(item.name)
-            require(entry is not None, f"the empty image {item.name} is dropped")
-            require(entry is not None and entry.payload == empty, f"the empty image {item.name} comes back as {entry}")
+            require(
+                entry is not None,
+                f"{item.name}, labelled as empty, does not come back: it would be asked for and paid again",
+            )
+            got = entry.payload if entry is not None else None
+            require(got == empty, f"{item.name}, labelled as empty, comes back as {got}")
 
 
 def check_unlabelled_rows_never_become_labels(case: Case) -> None:
@@ -53,8 +63,14 @@ def check_unlabelled_rows_never_become_labels(case: Case) -> None:
     entries = _round_trip(case)
     bare = case.items[-1].name
     entry = entries.get(bare)
-    require(entry is None or entry.payload is None, f"{bare} has no label, but comes back as {entry}")
-    require(entry is not None or case.memory["warnings"], f"{bare} is dropped without a word")
+    require(
+        entry is None or entry.payload is None,
+        f"{bare} has no label, but comes back labelled as {entry and entry.payload}",
+    )
+    require(
+        entry is not None or case.memory["warnings"],
+        f"{bare}, which has no label, is left out and write returns no warning",
+    )
 
 
 def check_sniff_knows_its_own(case: Case) -> None:
@@ -69,7 +85,8 @@ def check_sniff_knows_its_own(case: Case) -> None:
     empty = case.path("no-labels")
     empty.mkdir(exist_ok=True)
     for path in (other, empty):
-        require(not reader.sniff(path), f"sniff takes {path.name} for its own")
+        what = "an empty folder" if path is empty else "a text file that says hello"
+        require(not reader.sniff(path), f"sniff says that {what} is of this format")
 
 
 def check_writing_nothing_works(case: Case) -> None:
@@ -92,7 +109,9 @@ def _round_trip(case: Case) -> dict[str, Entry]:
         case.memory["written"] = _write(case)
     names = {PurePosixPath(item.name).stem: item.name for item in case.items}
     found: dict[str, Entry] = {}
-    for entry in case.build().read(case.memory["written"], case.task_name, case.context.categories):
+    with during("reading what it wrote"):
+        entries = list(case.build().read(case.memory["written"], case.task_name, case.context.categories))
+    for entry in entries:
         name = names.get(PurePosixPath(entry.name).stem)
         require(name is not None, f"an entry {entry.name!r} that is no image of the export")
         require(name not in found, f"{name} comes back twice")
@@ -111,7 +130,8 @@ def _write(case: Case) -> Path:
             payload = case.truths[item.row]
             label = Label(row=item.row, payload=payload, source="human", confidence=1.0, iteration=1, workers=3)
         rows.append(ExportRow(item, label, width, height, "human" if label else "pool", "" if label else "budget"))
-    warnings = case.build().write(path, iter(rows), case.task_name, _info(case))
+    with during(f"writing {len(rows)} rows"):
+        warnings = case.build().write(path, iter(rows), case.task_name, _info(case))
     require(isinstance(warnings, list), f"write returned {type(warnings).__name__}, not a list of sentences")
     require(path.exists(), f"write left nothing at {path.name}")
     case.memory["warnings"] = warnings
@@ -127,6 +147,7 @@ def _info(case: Case) -> dict[str, object]:
 
 
 FORMAT_CHECKS = (
+    check_writes_and_reads,
     check_reader_reads_what_writer_wrote,
     check_counts_in_are_counts_out,
     check_empty_images_are_kept,

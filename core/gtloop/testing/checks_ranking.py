@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gtloop.interfaces import Pick, PoolView
+from gtloop.records import Raw
 from gtloop.testing.case import Case, CheckSkipped, require
 
 POOL = 40
+CONFIDENCES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.55)
+"""Of predictions that get less and less sure, all above the cut."""
+TOLERANCE = 1e-6
 EMBEDDING = 8
 """Columns of the embedding, the only column that is a matrix."""
 
@@ -20,11 +25,14 @@ def check_picks_distinct_rows_of_the_view(case: Case) -> None:
     view = _view(case)
     for n in (0, 1, 7, POOL):
         pick = _select(case, view, n)
-        require(len(pick.rows) == n, f"{len(pick.rows)} rows picked of {POOL}, {n} were asked for")
+        require(len(pick.rows) <= n, f"{len(pick.rows)} rows picked of {POOL}, {n} were asked for")
+        require(len(pick.rows) == n or n == POOL, f"{len(pick.rows)} rows picked of {POOL}, {n} were asked for")
         require(np.issubdtype(np.asarray(pick.rows).dtype, np.integer), f"rows are {np.asarray(pick.rows).dtype}")
-        require(len(np.unique(pick.rows)) == len(pick.rows), "a row is picked twice")
-        strange = np.setdiff1d(pick.rows, view.rows)
-        require(not len(strange), f"rows that the view does not have: {strange[:3]}")
+        rows, counts = np.unique(pick.rows, return_counts=True)
+        twice = rows[counts > 1][:3].tolist()
+        require(not twice, f"asked for {n} rows, it picks these more than once: {twice}")
+        strange = np.setdiff1d(pick.rows, view.rows)[:3].tolist()
+        require(not strange, f"asked for {n} rows, it picks these, which it was not shown: {strange}")
         require(pick.reason.strip() and "\n" not in pick.reason, f"reason is {pick.reason!r}, not one line")
 
 
@@ -32,9 +40,9 @@ def check_large_n_takes_the_whole_pool(case: Case) -> None:
     """More than there are gives all; an empty view gives none."""
     view = _view(case)
     pick = _select(case, view, POOL + 60)
-    require(
-        sorted(pick.rows) == sorted(view.rows), f"{len(pick.rows)} of {POOL} rows picked when {POOL + 60} were wanted"
-    )
+    require(len(pick.rows) == POOL, f"{len(pick.rows)} of {POOL} rows picked when {POOL + 60} were wanted")
+    pick = _select(case, view, POOL)
+    require(len(pick.rows) == POOL, f"{len(pick.rows)} of {POOL} rows picked when all were wanted")
     nothing = PoolView(view.rows[:0], {k: v[:0] for k, v in view.columns.items()})
     require(len(_select(case, nothing, 5).rows) == 0, "rows picked from an empty view")
 
@@ -43,7 +51,10 @@ def check_seed_decides(case: Case) -> None:
     """The same view and generator give the same rows."""
     view = _view(case)
     a, b = _select(case, view, 9), _select(case, view, 9)
-    require(np.array_equal(a.rows, b.rows), "equal generators give different rows")
+    require(
+        np.array_equal(a.rows, b.rows),
+        "given the same view and generator twice, it picks different rows: it draws from something else",
+    )
 
 
 def check_ties_are_broken_at_random(case: Case) -> None:
@@ -51,7 +62,10 @@ def check_ties_are_broken_at_random(case: Case) -> None:
     view = _view(case)
     flat = PoolView(view.rows, {k: np.full_like(v, 0.5) for k, v in view.columns.items()})
     picks = {tuple(sorted(_select(case, flat, 5, seed).rows)) for seed in range(6)}
-    require(len(picks) > 1, f"among equals it always picks {sorted(picks)[0]}")
+    require(
+        len(picks) > 1,
+        f"among {POOL} equal candidates it picks the same {len(next(iter(picks)))} whatever the generator",
+    )
 
 
 def check_input_is_not_changed(case: Case) -> None:
@@ -66,7 +80,7 @@ def check_input_is_not_changed(case: Case) -> None:
 
 
 def check_reads_only_what_it_needs(case: Case) -> None:
-    """The columns that it declares in ``needs`` are enough."""
+    """The columns that it declares in ``needs`` are enough; with no needs, it works before there are predictions."""
     view = _view(case)
     declared = PoolView(view.rows, {k: view.columns[k] for k in sorted(case.cls.needs)})
     try:
@@ -76,14 +90,6 @@ def check_reads_only_what_it_needs(case: Case) -> None:
     require(len(pick.rows) == 9, f"with the declared columns only, it picks {len(pick.rows)} of 9 rows")
 
 
-def check_works_without_predictions(case: Case) -> None:
-    """A sampler that needs no column works on a pool without any; others are never asked then."""
-    if case.cls.needs:
-        raise CheckSkipped("core draws at random in its place")
-    pick = _select(case, PoolView(_view(case).rows), 9)
-    require(len(pick.rows) == 9, f"without predictions it picks {len(pick.rows)} of 9 rows")
-
-
 def check_score_is_in_range(case: Case) -> None:
     """One finite value in [0, 1] for each row, also for none."""
     columns = _features(case)
@@ -91,7 +97,7 @@ def check_score_is_in_range(case: Case) -> None:
     values = np.asarray(_score(case, columns))
     require(values.shape == (n,), f"score has shape {values.shape} for {n} rows")
     require(np.isfinite(values).all(), "score is not finite")
-    require(((values >= 0) & (values <= 1)).all(), f"score is outside [0, 1]: {values.min()} to {values.max()}")
+    require(((values >= 0) & (values <= 1)).all(), f"score is outside [0, 1]: {values.min():.3g} to {values.max():.3g}")
     empty = np.asarray(_score(case, {k: v[:0] for k, v in columns.items()}))
     require(empty.shape == (0,), f"score of no rows has shape {empty.shape}")
 
@@ -104,7 +110,10 @@ def check_score_is_pure(case: Case) -> None:
     changed = [k for k, v in before.items() if not np.array_equal(v, columns[k])]
     require(not changed, f"score changes the columns {', '.join(changed)}")
     back = np.asarray(_score(case, {k: v[::-1] for k, v in columns.items()}))
-    require(np.allclose(whole, back[::-1]), "the score of a row depends on the other rows")
+    other = "the score of a row depends on the other rows"
+    require(np.allclose(whole, back[::-1]), f"{other}: the same rows in reverse order have other scores")
+    half = np.asarray(_score(case, {k: v[::2] for k, v in columns.items()}))
+    require(np.allclose(whole[::2], half), f"{other}: every second row, scored without the rest, has another score")
 
 
 def check_score_needs_are_declared(case: Case) -> None:
@@ -117,20 +126,26 @@ def check_score_needs_are_declared(case: Case) -> None:
 
 
 def check_sure_beats_unsure(case: Case) -> None:
-    """Perfect predictions score at least as high as hopeless ones."""
+    """The surer the same predictions are, the higher they score, or equal."""
     if not case.task_name:
         raise CheckSkipped("no installed task gives the features that it needs")
-    task = case.task
-    raws = [task.raw(t) for t in case.truths if task.count(t)]
-    sure = _score(case, _stack(case, [task.features(raw, 0.5) for raw in raws]))
-    dim = [{**r, **{k: [v * 0.55 for v in r[k]] for k in ("scores", "probabilities") if k in r}} for r in raws]
-    unsure = _score(case, _stack(case, [task.features(raw, 0.5) for raw in dim]))
-    if all(a == b for a, b in zip(raws, dim, strict=True)):
+    raws = [case.task.raw(t) for t in case.truths if case.task.count(t)]
+    if all(_dimmed(raw, 0.5) == raw for raw in raws):
         raise CheckSkipped("the raw predictions of this task have no scores or probabilities")
-    require(
-        np.mean(sure) >= np.mean(unsure),
-        f"sure predictions score {np.mean(sure):.2f}, unsure ones {np.mean(unsure):.2f}",
-    )
+    means = [float(np.mean(_score(case, _dimmed_columns(case, raws, by)))) for by in CONFIDENCES]
+    for (sure, high), (unsure, low) in pairwise(zip(CONFIDENCES, means, strict=True)):
+        require(
+            high >= low - TOLERANCE,
+            f"predictions with confidence {sure} score {high:.2f}, the same with confidence {unsure} score {low:.2f}",
+        )
+
+
+def _dimmed_columns(case: Case, raws: list[Raw], by: float) -> dict[str, NDArray[np.float32]]:
+    return _stack(case, [case.task.features(_dimmed(raw, by), 0.5) for raw in raws])
+
+
+def _dimmed(raw: Raw, by: float) -> Raw:
+    return {**raw, **{k: [v * by for v in raw[k]] for k in ("scores", "probabilities") if k in raw}}
 
 
 def _view(case: Case) -> PoolView:
@@ -175,7 +190,6 @@ SAMPLER_CHECKS = (
     check_ties_are_broken_at_random,
     check_input_is_not_changed,
     check_reads_only_what_it_needs,
-    check_works_without_predictions,
 )
 SCORE_CHECKS = (
     check_score_is_in_range,

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from gtloop.errors import BadAnswer
-from gtloop.interfaces import Simulated
+from gtloop.interfaces import Consolidated, Simulated
 from gtloop.records import Answer, Item, Outcome, Payload
-from gtloop.testing.case import Case, CheckSkipped, require
+from gtloop.testing.case import Case, CheckSkipped, brief, during, require
 
 CUT = 0.5
 TINY = 1e-6
@@ -36,7 +36,7 @@ def check_parse_is_stable(case: Case) -> None:
         before = copy.deepcopy(payload)
         again = case.task.parse(payload, item)
         require(payload == before, "parse changes its argument")
-        require(again == payload, f"parse(parse(x)) is {again}, parse(x) is {payload}")
+        require(again == payload, f"parsing a parsed label again changes it: {brief(payload)} becomes {brief(again)}")
         require(json.loads(json.dumps(payload)) == payload, f"a label is not plain JSON: {payload}")
 
 
@@ -50,7 +50,7 @@ def check_parse_refuses_nonsense(case: Case) -> None:
             continue
         except Exception as e:
             require(False, f"parse({nonsense}) raised {type(e).__name__}, not BadAnswer: {e}")
-        require(False, f"parse({nonsense}) took it")
+        require(False, f"parse accepts {nonsense}")
 
 
 def check_error_is_a_distance(case: Case) -> None:
@@ -58,11 +58,14 @@ def check_error_is_a_distance(case: Case) -> None:
     task, truths = case.task, case.truths
     seen = []
     for a in truths:
-        require(abs(task.error(a, a)) < TINY, f"error(x, x) is {task.error(a, a)} for {a}")
+        require(abs(task.error(a, a)) < TINY, f"error of a label to itself is {task.error(a, a):g}, not 0: {brief(a)}")
         for b in truths:
             there, back = task.error(a, b), task.error(b, a)
-            require(0 <= there <= 1, f"error is {there}, outside [0, 1]")
-            require(abs(there - back) < TINY, f"error is not symmetric: {there} and {back}")
+            require(0 <= there <= 1, f"error is {there:g}, outside [0, 1], for {brief(a)} and {brief(b)}")
+            require(
+                abs(there - back) < TINY,
+                f"error is not symmetric: {there:g} for {brief(a)} and {brief(b)}, {back:g} the other way round",
+            )
             seen.append(there)
     require(max(seen) > 0, "error is 0 for every pair of the tiny labels")
 
@@ -70,7 +73,10 @@ def check_error_is_a_distance(case: Case) -> None:
 def check_evaluate_is_perfect_for_equal(case: Case) -> None:
     """Evaluating labels against themselves gives a mean of 1."""
     figures = case.task.evaluate([(t, t) for t in case.truths])
-    require(abs(figures.get("mean", float("nan")) - 1) < TINY, f"evaluate(x, x) gives {figures}")
+    require(
+        abs(figures.get("mean", float("nan")) - 1) < TINY,
+        f"evaluating labels against themselves gives mean {figures.get('mean')}, not 1",
+    )
 
 
 def check_unanimous_answers_consolidate(case: Case) -> None:
@@ -81,7 +87,7 @@ def check_unanimous_answers_consolidate(case: Case) -> None:
         require(made.payload is not None, "three equal answers give no label")
         assert made.payload is not None
         error = case.task.error(made.payload, payload)
-        require(error < TINY, f"three equal answers {payload} give {made.payload} (error {error:.3g})")
+        require(error < TINY, f"three equal answers {brief(payload)} give {brief(made.payload)} (error {error:.3g})")
         require(0 <= made.confidence <= 1, f"confidence is {made.confidence}")
         require(made.agreement > 0.99, f"agreement of equal answers is {made.agreement}")
         case.task.parse(made.payload, case.items[row])
@@ -94,14 +100,14 @@ def check_order_of_answers_is_irrelevant(case: Case) -> None:
         if not answers:
             continue
         first, back = (case.task.consolidate(a, {}) for a in (answers, answers[::-1]))
-        require(first == back, f"the order of answers matters: {first} and {back}")
+        require(first == back, f"the order of {len(answers)} answers matters: {_made(first)}, in reverse {_made(back)}")
 
 
 def check_no_support_gives_no_label(case: Case) -> None:
     """Answers that all say ``cannot_tell`` give no label."""
     answers = [_answer(f"w{k}", 0, Simulated("cannot_tell", None, 1.0)) for k in range(3)]
     made = case.task.consolidate(answers, {})
-    require(made.payload is None, f"three 'cannot tell' give {made.payload}")
+    require(made.payload is None, f"three people who cannot tell give the label {made.payload}")
 
 
 def check_simulated_answers_parse(case: Case) -> None:
@@ -114,14 +120,18 @@ def check_simulated_answers_parse(case: Case) -> None:
             require(said.seconds >= 0, f"an answer took {said.seconds} s")
             if said.outcome == "label":
                 require(said.payload is not None, "outcome 'label' without a payload")
-                case.task.parse(said.payload or {}, item)
+                with during("parsing what a synthetic worker answers"):
+                    case.task.parse(said.payload or {}, item)
 
 
 def check_simulation_is_keyed(case: Case) -> None:
     """The same persona and generator give the same answer; truth is left unchanged."""
     before = copy.deepcopy(case.truths)
     for row in range(len(case.truths)):
-        require(_simulate(case, row, 1) == _simulate(case, row, 1), "equal generators give different answers")
+        require(
+            _simulate(case, row, 1) == _simulate(case, row, 1),
+            "the same persona, truth and generator give two different answers",
+        )
     require(case.truths == before, "simulate changes the truth")
 
 
@@ -138,7 +148,7 @@ def check_simulated_answers_resemble_truth(case: Case) -> None:
     require(own, "no synthetic worker ever answers")
     require(
         np.mean(own) < NEARER * np.mean(other),
-        f"mean error {np.mean(own):.2f} to the truth, {np.mean(other):.2f} to another",
+        f"simulated answers have mean error {np.mean(own):.2f} to their own truth, {np.mean(other):.2f} to another",
     )
 
 
@@ -152,7 +162,7 @@ def check_noise_free_workers_copy_the_truth(case: Case) -> None:
         answer = case.task.parse(said.payload, case.items[row]) if said.payload is not None else case.task.empty()
         require(answer is not None, f"a worker without noise says {said.outcome}")
         error = case.task.error(answer or {}, payload)
-        require(error < TINY, f"a worker without noise says {answer} of {payload}")
+        require(error < TINY, f"a worker with noise 0 answers {brief(answer)} where the truth is {brief(payload)}")
 
 
 def check_features_match_their_names(case: Case) -> None:
@@ -175,7 +185,9 @@ def check_raw_and_label_agree(case: Case) -> None:
         require(json.loads(json.dumps(raw)) == raw, f"a raw prediction is not plain JSON: {raw}")
         back = case.task.label(raw, CUT)
         error = case.task.error(back, payload)
-        require(error < TINY, f"label(raw({payload})) is {back}")
+        require(
+            error < TINY, f"a label made a raw prediction and back is another: {brief(payload)} becomes {brief(back)}"
+        )
         case.task.parse(back, item)
         require(isinstance(case.task.slice(raw, CUT), str), "slice is not a string")
 
@@ -188,7 +200,10 @@ def check_reframe_there_and_back(case: Case) -> None:
             stored = case.task.reframe(payload, turned, "stored")
             back = case.task.reframe(stored, turned, "display")
             error = case.task.error(back, payload)
-            require(error < TINY, f"orientation {orientation}: {payload} comes back as {back}")
+            require(
+                error < TINY,
+                f"EXIF orientation {orientation}: to the stored frame and back, {brief(payload)} is {brief(back)}",
+            )
             if orientation == 1:
                 require(case.task.error(stored, payload) < TINY, "orientation 1 moves a label")
 
@@ -201,6 +216,10 @@ def check_empty_is_empty(case: Case) -> None:
     require(case.task.count(empty) == 0, f"count(empty()) is {case.task.count(empty)}")
     require(case.task.parse(empty, case.items[0]) == empty, "parse changes the empty label")
     require(case.task.label(case.task.raw(empty), CUT) == empty, "raw and label change the empty label")
+
+
+def _made(c: Consolidated) -> str:
+    return f"{brief(c.payload)} (confidence {c.confidence:.2f}, agreement {c.agreement:.2f})"
 
 
 def _turned(item: Item, orientation: int) -> Item:

@@ -66,7 +66,7 @@ class Contract:
     def test_contract(self, check: Check, contract_cases: list[Case]) -> None:
         """One check, on every task that the plugin works with."""
         found = [run(check, case) for case in contract_cases]
-        failed = [v.message for v in found if not v.ok]
+        failed = [f"{v.message}. {v.advice}" for v in found if not v.ok]
         if failed:
             pytest.fail("; ".join(failed), pytrace=False)
         if all(v.skipped for v in found):

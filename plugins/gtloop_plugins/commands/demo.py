@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from gtloop.cli import EXIT, JsonFlag, narrate
+from gtloop.cli import EXIT, JsonFlag, Overrides
 
 CLASSES = {"bbox": ("bird",)}
 DATASET = {"promise.kind": "dataset", "promise.max_loss": 0.2}
@@ -33,14 +32,12 @@ def register(app: typer.Typer) -> None:
         ] = "dataset",
         detector: Annotated[str, typer.Option(help="What learns and predicts.")] = "torchvision",
         seed: Annotated[int, typer.Option(help="Seed of pictures, people and training.")] = 0,
-        override: Annotated[
-            list[str] | None, typer.Option("-o", metavar="KIND.PLUGIN.KEY=VALUE", help="Any option; may be repeated.")
-        ] = None,
+        override: Overrides = None,
         as_json: JsonFlag = False,
     ) -> None:
         """Label generated pictures of birds with simulated people, to a finished report; needs no network."""
         from gtloop import config
-        from gtloop.progress import choose
+        from gtloop.progress import watched
         from gtloop.run import run_or_resume
 
         flags = {
@@ -57,9 +54,7 @@ def register(app: typer.Typer) -> None:
         }
         settings = config.load(None, flags, tuple(override or ()))
         root = out / ("run" if preset == "default" else preset)
-        if not as_json:
-            narrate()
-        with choose(sys.stderr, silent=as_json) as progress:
+        with watched(ctx.obj.debug, as_json) as progress:
             _pictures(out, images, seed, task, progress)
             outcome, found = run_or_resume(root, settings, ctx.obj.registry, progress=progress)
         if as_json:

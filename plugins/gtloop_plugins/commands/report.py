@@ -22,7 +22,8 @@ def register(app: typer.Typer) -> None:
         ctx: typer.Context,
         run: RunArgument = None,
         truth: Annotated[
-            Path | None, typer.Option(help="Known labels to measure against; default: those of the run, if any.")
+            str | None,
+            typer.Option(help="Known labels to measure against, PATH or FORMAT:PATH; default: the run's, if any."),
         ] = None,
         out: Annotated[
             Path | None, typer.Option(help="Folder of the page; default: report/ in the run folder.")

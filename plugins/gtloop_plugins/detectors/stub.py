@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from gtloop import masks
 from gtloop.errors import NotEnoughData
 from gtloop.interfaces import Detector, Example, Options, Progress, quiet
 from gtloop.records import Item, Raw
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.uint8]
 Model = dict[str, Any]
 MODEL = "model.json"
+NOTHING = ""
+"""What the pixels of no category are called."""
 
 
 class StubOptions(Options):
@@ -33,7 +36,7 @@ class StubOptions(Options):
 
 
 class Stub(Detector):
-    """Thresholds brightness (``bbox``) or takes the nearest mean colour (``classification``).
+    """Thresholds brightness (``bbox``) or takes the nearest mean colour (``classification``, ``segmentation``).
 
     Fitting has no randomness: the same examples give the same model whatever the seed, and
     ``effort`` and ``init`` change nothing.
@@ -41,7 +44,7 @@ class Stub(Detector):
 
     name = "stub"
     summary = "finds bright rectangles on dark images; for tests and examples"
-    tasks: ClassVar[frozenset[str]] = frozenset({"bbox", "classification"})
+    tasks: ClassVar[frozenset[str]] = frozenset({"bbox", "classification", "segmentation"})
 
     Options = StubOptions
 
@@ -57,7 +60,7 @@ class Stub(Detector):
     ) -> dict[str, float]:
         if not examples:
             raise NotEnoughData("detector 'stub' needs at least one example")
-        learner = _Boxes() if self._boxes else _Colours()
+        learner = LEARNERS[self._task]()
         for done, example in enumerate(examples, 1):
             learner.add(np.asarray(example.open(), dtype=np.uint8), example.payload)
             progress("fit", done, len(examples))
@@ -74,13 +77,16 @@ class Stub(Detector):
         return np.asarray(image, dtype=np.uint8)
 
     def predict_batch(self, model: Model, prepared: Sequence[Any]) -> list[Raw]:
-        if self._boxes:
-            return [_find(model, pixels, self.context.categories, self.options.min_area) for pixels in prepared]
-        return [_classify(model, pixels, self.context.categories) for pixels in prepared]
+        names, least = self.context.categories, self.options.min_area
+        if self._task == "bbox":
+            return [_find(model, pixels, names, least) for pixels in prepared]
+        if self._task == "segmentation":
+            return [_paint(model, pixels, names, least) for pixels in prepared]
+        return [_classify(model, pixels, names) for pixels in prepared]
 
     @property
-    def _boxes(self) -> bool:
-        return self.context.task is not None and self.context.task.name == "bbox"
+    def _task(self) -> str:
+        return "classification" if self.context.task is None else self.context.task.name
 
 
 def _gray(pixels: Pixels) -> Pixels:
@@ -139,6 +145,44 @@ class _Colours:
         return {"colours": self.colours.means(), "spread": max(spread, 1.0)}, {"spread": spread}
 
 
+class _Pixels:
+    """Learns the mean colour of the pixels of every category, and of those in none; void ones teach nothing."""
+
+    def __init__(self) -> None:
+        self.count: dict[str, int] = {}
+        self.sum: dict[str, NDArray[np.float64]] = {}
+        self.squares = 0.0
+
+    def add(self, pixels: Pixels, payload: dict[str, Any]) -> None:
+        """Add one image, (H, W, 3), with its masks."""
+        free = np.ones(pixels.shape[:2], bool)
+        size = (int(payload["size"][0]), int(payload["size"][1]))
+        for region in payload["regions"]:
+            own = masks.decode(region["counts"], size)
+            free &= ~own
+            self._add(region["category"], pixels[own])
+        if payload.get("void") is not None:
+            free &= ~masks.decode(payload["void"], size)
+        self._add(NOTHING, pixels[free])
+
+    def _add(self, name: str, colours: Pixels) -> None:
+        if len(colours):
+            values = colours.astype(np.float64)
+            self.count[name] = self.count.get(name, 0) + len(values)
+            self.sum[name] = self.sum.get(name, np.zeros(3)) + values.sum(axis=0)
+            self.squares += float((values**2).sum())
+
+    def model(self) -> tuple[Model, dict[str, float]]:
+        """Means, and the root mean square distance to them."""
+        means = {name: self.sum[name] / n for name, n in sorted(self.count.items())}
+        if not means:
+            raise NotEnoughData("detector 'stub' needs at least one pixel that is not void in its examples")
+        within = self.squares - sum(self.count[name] * float(mean @ mean) for name, mean in means.items())
+        spread = float(np.sqrt(max(0.0, within) / sum(self.count.values())))
+        colours = {name: mean.tolist() for name, mean in means.items()}
+        return {"colours": colours, "spread": max(spread, 1.0)}, {"spread": spread}
+
+
 class _Centroids:
     """Running means of RGB values by category."""
 
@@ -188,7 +232,30 @@ def _classify(model: Model, pixels: Pixels, categories: Sequence[str]) -> Raw:
     return {"probabilities": (weight / weight.sum()).tolist()}
 
 
+def _paint(model: Model, pixels: Pixels, categories: Sequence[str], min_area: int) -> Raw:
+    """Softmax over the squared distances of every pixel to the mean colours; small regions are left out."""
+    distance = np.full((len(categories) + 1, *pixels.shape[:2]), np.inf)
+    for n, name in enumerate((*categories, NOTHING)):
+        if name in model["colours"]:
+            distance[n] = np.linalg.norm(pixels - np.array(model["colours"][name]), axis=2)
+    logit = -0.5 * (distance / model["spread"]) ** 2
+    weight = np.exp(logit - logit.max(axis=0))
+    raw = masks.raw_masks(weight / weight.sum(axis=0), len(categories)).model_dump(mode="json")
+    keep = [masks.area(code) >= min_area for code in raw["counts"]]
+    for column in ("counts", "scores", "categories", "expected"):
+        raw[column] = [value for value, kept in zip(raw[column], keep, strict=True) if kept]
+    return raw
+
+
 def _distances(model: Model, colour: NDArray[np.float64], categories: Sequence[str]) -> NDArray[np.float64]:
     """(K,) Euclidean distances in RGB; infinite for a category that the examples did not have."""
     known = model["colours"]
     return np.array([np.linalg.norm(colour - known[c]) if c in known else np.inf for c in categories])
+
+
+LEARNERS: dict[str, type[_Boxes] | type[_Colours] | type[_Pixels]] = {
+    "bbox": _Boxes,
+    "classification": _Colours,
+    "segmentation": _Pixels,
+}
+"""Task to what learns it: ``add`` an image with its label, then take the ``model``."""

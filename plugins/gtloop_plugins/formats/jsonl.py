@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from gtloop.errors import BadLabels
 from gtloop.interfaces import Entry, ExportRow, Format, Options
 from gtloop.labelfiles import provenance, replacing
+from gtloop.records import Source
 
 _LONGEST = 1 << 24  # bytes of a first line that are looked at: a file of another format can be one line
 _EXAMPLE = '{"name": "a.jpg", "payload": {...}}'
@@ -69,7 +70,14 @@ class JsonLines(Format):
                 if name in seen:
                     raise BadLabels(f"{where}: {name} is there already, in line {seen[name]}; remove one")
                 seen[name] = number
-                yield Entry(name, payload, record)
+                source, frame = record.get("source"), record.get("frame")
+                yield Entry(
+                    name,
+                    payload,
+                    record,
+                    source if source in get_args(Source) else None,
+                    "stored" if frame == "stored" else "display",
+                )
 
     def write(self, path: Path, rows: Iterable[ExportRow], task: str, info: Mapping[str, Any]) -> list[str]:
         """Write one line a row, streaming; the file appears complete or not at all.

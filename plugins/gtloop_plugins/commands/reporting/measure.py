@@ -6,20 +6,19 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gtloop import labelfiles
-from gtloop.errors import BadAnswer, BadLabels, MissingExtra
-from gtloop.interfaces import Context, Entry, ExportRow, Format, Task
+from gtloop.errors import BadAnswer
+from gtloop.interfaces import ExportRow, Task
+from gtloop.job import known_labels
 from gtloop.records import Label, Payload
 
 if TYPE_CHECKING:
+    from gtloop.opened import Run
     from gtloop.registry import Registry
-    from gtloop.run import Run
 
 Floats = NDArray[np.float64]
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -66,28 +65,27 @@ class Facts:
     measured: list[Measured]
     rows: list[ExportRow]
     reasons: dict[int, str]
-    truth: Path | None
+    truth: str | None
 
     def of(self, source: str) -> list[Measured]:
         """The labels of ``human`` or ``machine``."""
         return [m for m in self.measured if m.source == source]
 
 
-def gather(run: Run, registry: Registry, truth: Path | None = None) -> Facts:
+def gather(run: Run, registry: Registry, truth: str | None = None) -> Facts:
     """Measure a run, in any state.
 
     Args:
         run: The run, read-only.
         registry: The installed plugins.
-        truth: A file or folder of known labels; the run's own where None, if it has one.
+        truth: ``PATH`` or ``FORMAT:PATH`` of known labels; the run's own where None, if it has one.
 
     Raises:
         BadLabels, BadAnswer: The truth can't be used.
     """
     task = run.task(registry)
-    if truth is None and run.settings.run.truth is not None:
-        truth = Path(run.settings.run.truth)
-    known = {} if truth is None else read_truth(run, registry, task, truth)
+    known = read_truth(run, registry, task, truth)
+    truth = truth or run.settings.run.truth
     measured = measure(run.labels(), known, task)
     status = run.status(registry)
     has_truth = truth is not None
@@ -102,39 +100,20 @@ def gather(run: Run, registry: Registry, truth: Path | None = None) -> Facts:
 # ------------------------------------------------------------------------------------------- truth
 
 
-def read_truth(run: Run, registry: Registry, task: Task, path: Path) -> dict[int, Payload]:
+def read_truth(run: Run, registry: Registry, task: Task, path: str | None) -> dict[int, Payload]:
     """Row to true payload, display frame, each checked by the task; an alias speaks for its original.
 
     Only the task and the formats are built, not the run's other plugins: a report must not need the
     libraries that trained the model. Labels of images that the run does not have are left out.
 
     Raises:
-        BadLabels, BadAnswer: The file, or one of its labels, can't be used, or none is about this run.
+        BadLabels: The file, or one of its labels, can't be used, or none is about this run.
     """
-    reader = labelfiles.pick_reader(_formats(run, registry), path, task.name)
-    entries: Iterable[Entry] = reader.read(path, task.name, run.settings.run.classes)
-    matched = labelfiles.match_names(entries, list(run.items.name), what=str(path), allow_missing=True)
-    if not matched:
-        raise BadLabels(f"{path} labels none of this run's images (first: {run.items.name[0]}); check --truth")
-    parsed = {row: task.parse(payload, run.items[row]) for row, payload in matched.items()}
-    for row in matched:
-        original = int(run.items.alias_of[row])
-        if original >= 0:
-            parsed.setdefault(original, parsed[row])
-    return parsed
-
-
-def _formats(run: Run, registry: Registry) -> list[Format]:
-    """Every format whose libraries are installed."""
-    built: list[Format] = []
-    for provided in registry.providers("format"):
-        name = provided.cls.name
-        try:
-            options = registry.options("format", name, run.settings.options("format", name))
-            built.append(registry.build("format", name, options, Context(categories=run.settings.run.classes)))
-        except MissingExtra:
-            continue
-    return built
+    known = known_labels(run.settings, registry, task, run.state.facts)
+    if path is None:
+        return known.truth(run.settings.run.truth, run.state.facts.truths, run.items)
+    rows = range(len(run.items))
+    return {row: label.payload for row, label in known.matched(path, run.items, rows, allow_missing=True).items()}
 
 
 # ----------------------------------------------------------------------------------------- quality
@@ -356,5 +335,6 @@ def answers_of(run: Run, task: Task, rows: Sequence[int]) -> dict[int, list[Payl
             if rid in row_of and payload is not None:
                 with contextlib.suppress(BadAnswer):
                     row = row_of[rid]
+                    payload = task.recategorize(payload, run.state.facts.renamed)
                     found.setdefault(row, []).append(task.parse(payload, run.items[row]))
     return found

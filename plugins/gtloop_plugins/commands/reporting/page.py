@@ -19,7 +19,7 @@ from gtloop_plugins.commands.reporting.pictures import galleries
 
 if TYPE_CHECKING:
     from gtloop.interfaces import Task
-    from gtloop.run import Run
+    from gtloop.opened import Run
 
 RULES = {
     "exact": ", except with a probability of at most {delta:g}, shown by an exact test.",

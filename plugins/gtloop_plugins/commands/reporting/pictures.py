@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from gtloop.interfaces import Task
-    from gtloop.run import Run
+    from gtloop.opened import Run
 
 WIDTH, HEIGHT = 440, 330
 """Largest picture, pixels: twice what the page shows, for sharp screens."""

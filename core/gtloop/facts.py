@@ -1,0 +1,108 @@
+"""What a run knows besides its columns: small maps and numbers, kept with the state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gtloop import events as ev
+from gtloop.events import FileRef
+from gtloop.money import Bill
+from gtloop.records import Certificate
+
+
+class Facts(BaseModel):
+    """What a run knows besides its columns; all of it small."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    class Open(BaseModel):
+        """A request that may still bring answers."""
+
+        row: int
+        batch: int
+        want: int
+        got: int = 0
+        reserved: int
+
+    class Batch(BaseModel):
+        phase: ev.Phase
+        requests: FileRef
+        answers_from: int
+        count: int
+        validation: bool
+        submitted: bool = False
+
+    class Model(BaseModel):
+        name: str
+        batch: int
+        path: str | None
+        examples: int
+        fold: int | None = None
+        predicted: str | None = None
+        fault: str = ""
+
+    class Round(BaseModel):
+        """One iteration, for status and report."""
+
+        human: int = 0
+        machine: int = 0
+        threshold: float | None = None
+        certified: float | None = None
+        coverage: float | None = None
+        cost: int = 0
+        seconds: dict[str, float] = Field(default_factory=dict)
+        objects_human: int = 0
+        objects_machine: int = 0
+
+    class Stage(BaseModel):
+        """A validation set, plan and look of their own; ``batches`` and ``looks`` were there before it."""
+
+        number: int = 1
+        batches: int = 0
+        looks: int = 0
+
+    settings: dict[str, Any] = Field(default_factory=dict)
+    typed: dict[str, Any] = Field(default_factory=dict)  # settings without what letters changed
+    plan: dict[str, Any] = Field(default_factory=dict)
+    items: FileRef | None = None
+    truths: list[tuple[int, str]] = Field(default_factory=list)  # first row, known labels from there on
+    stage: Stage = Field(default_factory=Stage)
+    warm: str | None = None  # folder that every fit starts from
+    warm_sha256: str = ""
+    warm_detector: str = ""
+    renamed: dict[str, str] = Field(default_factory=dict)  # every name that a category ever had, to that of now
+    imports: int = 0
+    bill: Bill = Field(default_factory=Bill)
+    rounds: dict[int, Round] = Field(default_factory=dict)
+    batches: dict[int, Batch] = Field(default_factory=dict)
+    open: dict[str, Open] = Field(default_factory=dict)
+    ripe: dict[str, int] = Field(default_factory=dict)
+    answer_files: list[FileRef] = Field(default_factory=list)
+    cursor: str = ""
+    collections: int = 0
+    annotations: int = 0
+    consolidations: int = 0
+    human_files: list[FileRef] = Field(default_factory=list)
+    machine_files: list[FileRef] = Field(default_factory=list)
+    reasons: list[FileRef] = Field(default_factory=list)
+    skills: FileRef | None = None
+    model: Model | None = None
+    folds: dict[int, Model] = Field(default_factory=dict)
+    generation: int = 0  # models of an earlier one are of no use any more
+    deliverable: str | None = None  # folder of the latest model that labels
+    looks: int = 0
+    looked_at: str | None = None
+    certificates: list[Certificate] = Field(default_factory=list)
+    why: str = ""
+    delta_spent: float = 0.0
+    broke: bool = False
+    confirmed: bool = False
+    paused: str = ""
+    cancelled: bool = False
+    withdrawn: bool = False
+    finished: bool = False
+    finishes: int = 0
+    voided: str = ""  # why what was certified holds no more
+    letter: int = 0

@@ -1,0 +1,87 @@
+"""Labels that people made before: they train, cost nothing, and are never asked for again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+
+from gtloop.errors import BadLabels
+from gtloop.events import AnyEvent, LabelsImported
+from gtloop.interfaces import Task
+from gtloop.items import Items
+from gtloop.job import Job
+from gtloop.known import Known
+from gtloop.stages import next_stage
+from gtloop.state import LATER, POOL, State
+from gtloop.store import Store
+
+IMPORTED = "imported"
+"""What stands in the place of a consolidation's version."""
+
+
+def import_labels(job: Job, source: str, letter: int) -> list[AnyEvent]:
+    """Take human labels in during a run.
+
+    Where validation items were drawn from the pool already and a look is to come, the pool is thinned out by whoever
+    chose what to label: a new stage draws validation anew (``gtloop.stages``).
+
+    Raises:
+        BadLabels: The file can't be used, or holds no label that is missing here.
+    """
+    s = job.state
+    known = job.plugins.known.matched(source, job.items, range(len(job.items)), allow_missing=True)
+    event = write_imported(job.store, job.plugins.task, known, job.items, source, state=s, letter=letter)
+    thinned = (s.status[job.store.read(event.labels, ["row"])["row"]] == POOL).any()
+    if thinned and s.stage_batches and s.stage_looks < len(job.plan.look_at):
+        return [event, next_stage(job, "labels from elsewhere have thinned out the pool", event.labels.rows)]
+    return [event]
+
+
+def write_imported(
+    store: Store,
+    task: Task,
+    known: Mapping[int, Known],
+    items: Items,
+    source: str,
+    *,
+    state: State | None = None,
+    letter: int = 0,
+) -> LabelsImported:
+    """Write the labels that people made and that are missing here; ``state`` None: nothing is labelled yet.
+
+    Raises:
+        BadLabels: There are none.
+    """
+    left_out: Counter[str] = Counter()
+    rows: list[int] = []
+    for row, label in sorted(known.items()):
+        if label.source == "machine":
+            left_out["made by a machine"] += 1
+        elif items.alias_of[row] >= 0:
+            continue  # its original has the label too
+        elif state is not None and state.status[row] not in (POOL, LATER):
+            left_out["labelled or asked for here"] += 1
+        else:
+            rows.append(row)
+    if not rows:
+        why = ", ".join(f"{n} {reason}" for reason, n in left_out.items()) or "it holds none"
+        raise BadLabels(f"{source} has no human label that is missing here ({why})")
+    n, number = len(rows), 1 if state is None else state.facts.imports + 1
+    ref = store.write(
+        f"labels/imported-{number:05d}.parquet",
+        {
+            "row": np.array(rows, np.int32),
+            "request": [""] * n,
+            "payload_json": [known[row].payload for row in rows],
+            "labelled": np.ones(n, bool),
+            "objects": np.array([task.count(known[row].payload) for row in rows], np.int16),
+            "confidence": np.array([known[row].confidence for row in rows]),
+            "agreement": np.ones(n),
+            "workers": np.zeros(n, np.int16),
+            "consolidation": [IMPORTED] * n,
+            "iteration": np.zeros(n, np.int32),
+        },
+    )
+    return LabelsImported(number=number, letter=letter, source=source, labels=ref, left_out=dict(left_out))

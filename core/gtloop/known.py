@@ -1,0 +1,152 @@
+"""Labels that are known from files: truth for simulated people, earlier human labels, predictions.
+
+Whatever a file is in, what comes out is one canonical payload a row, in the display frame and in the categories of now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from gtloop import labelfiles
+from gtloop.config import Settings
+from gtloop.errors import BadAnswer, BadLabels, MissingExtra
+from gtloop.interfaces import Context, Entry, Format, Task
+from gtloop.items import Items
+from gtloop.records import Payload, Source
+
+if TYPE_CHECKING:
+    from gtloop.registry import Registry
+
+
+class Known(NamedTuple):
+    """A label of a file: canonical, in the display frame; ``source`` is who made it, where the file says so."""
+
+    payload: Payload
+    source: Source | None
+    confidence: float
+
+
+class LabelFiles:
+    """Reads label files about a run.
+
+    Args:
+        settings: Of the run; its categories are those of now.
+        registry: Where the formats come from.
+        task: Checks and converts labels.
+        original: The categories that the run started with, for files that were written then.
+        renamed: Every name that a category ever had, to that of now.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        task: Task,
+        original: tuple[str, ...] = (),
+        renamed: Mapping[str, str] | None = None,
+    ) -> None:
+        self._settings, self._registry, self._task = settings, registry, task
+        self._classes = [settings.run.classes]
+        if original and original != settings.run.classes:
+            self._classes.insert(0, original)
+        self._renamed = dict(renamed or {})
+
+    def formats(self) -> list[Format]:
+        """Every format whose libraries are installed, with its options."""
+        built: list[Format] = []
+        for p in self._registry.providers("format"):
+            name = p.cls.name
+            try:
+                options = self._registry.options("format", name, self._settings.options("format", name))
+                context = Context(categories=self._settings.run.classes)
+                built.append(self._registry.build("format", name, options, context))
+            except MissingExtra:
+                continue
+        return built
+
+    def entries(self, where: str) -> Iterator[Entry]:
+        """Stream the entries of ``PATH`` or ``FORMAT:PATH``; their payloads as they stand in the file.
+
+        Raises:
+            BadLabels: The file can't be read, or no one format fits.
+        """
+        return self._read(where, self._classes[-1])
+
+    def _read(self, where: str, categories: tuple[str, ...]) -> Iterator[Entry]:
+        reader, path = labelfiles.find_reader(self.formats(), where, self._task.name)
+        return reader.read(path, self._task.name, categories)
+
+    def pairs(self, where: Path | str) -> Iterator[tuple[str, Payload]]:
+        """Stream (name, payload) of what has one; for detectors that read predictions.
+
+        Raises:
+            BadLabels: Also where its coordinates are those of the stored frame, as there is no image at hand to turn.
+        """
+        for entry in self.entries(str(where)):
+            if entry.payload is not None:
+                if entry.frame == "stored":
+                    raise BadLabels(f"{where} holds stored pixels (before EXIF); export it again with --frame display")
+                yield entry.name, entry.payload
+
+    def matched(self, where: str, items: Items, rows: range, *, allow_missing: bool = False) -> dict[int, Known]:
+        """Row to label of a file, for the images among ``rows``; an alias speaks for its original.
+
+        Raises:
+            BadLabels: The file, or one of its labels, can't be used, or none is about these images.
+        """
+        first: BadLabels | None = None
+        for categories in self._classes:
+            try:
+                return self._match(self._read(where, categories), where, items, rows, allow_missing)
+            except BadLabels as e:
+                first = first or e
+        assert first is not None
+        raise first
+
+    def truth(self, base: str | None, added: Sequence[tuple[int, str]], items: Items) -> dict[int, Payload]:
+        """Row to payload of a run's known labels: ``base``, and of images added later (first row, file).
+
+        Raises:
+            BadLabels: A file, or one of its labels, can't be used.
+        """
+        sections = [*([(0, base)] if base else []), *added]
+        found: dict[int, Payload] = {}
+        for n, (first, path) in enumerate(sections):
+            end = sections[n + 1][0] if n + 1 < len(sections) else len(items)
+            known = self.matched(path, items, range(first, end), allow_missing=first > 0)
+            found.update({row: label.payload for row, label in known.items()})
+        return found
+
+    def _match(
+        self, entries: Iterable[Entry], where: str, items: Items, rows: range, allow_missing: bool
+    ) -> dict[int, Known]:
+        names = list(items.name[rows.start : rows.stop])
+        matched = labelfiles.match_entries(entries, names, what=where, allow_missing=allow_missing)
+        if allow_missing and not matched and names:
+            raise BadLabels(f"{where} labels none of the images (first: {names[0]}); check that they belong together")
+        found = {
+            rows.start + at: self._known(entry, items, rows.start + at, where)
+            for at, entry in matched.items()
+            if entry.payload is not None
+        }
+        for row in list(found):
+            found.setdefault(int(items.alias_of[row]), found[row])
+        found.pop(-1, None)
+        return found
+
+    def _known(self, entry: Entry, items: Items, row: int, where: str) -> Known:
+        item, payload = items[row], entry.payload
+        assert payload is not None
+        if self._renamed:
+            payload = self._task.recategorize(payload, self._renamed)
+        try:
+            if entry.frame == "stored":
+                payload = self._task.reframe(payload, item, "display")
+            payload = self._task.parse(payload, item)
+        except BadAnswer as e:
+            raise BadLabels(f"{where}: {item.name}: {e}") from None
+        confidence = entry.extras.get("confidence")
+        sure = float(confidence) if isinstance(confidence, int | float) and 0 <= confidence <= 1 else 1.0
+        return Known(payload, entry.source, sure)

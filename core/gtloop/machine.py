@@ -1,0 +1,74 @@
+"""The machine steps of the loop: fit, predict, and the same for the models of a cross-fit."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from gtloop.errors import NotEnoughData
+from gtloop.events import AnyEvent, ModelFitted
+from gtloop.interfaces import Rows
+from gtloop.job import Job
+from gtloop.looking import cross_fitting, fold_rows, reference_rows
+from gtloop.state import HUMAN, POOL, TRAIN
+from gtloop.vision import fit_model, predict_rows
+
+FOLD_EFFORT = 0.7
+"""Share of the normal schedule for a fold's model: it sees two thirds of the data, and there are three."""
+
+
+def training_rows(job: Job) -> Rows:
+    return job.state.rows(HUMAN, TRAIN)
+
+
+def fit(job: Job) -> list[AnyEvent]:
+    """Fit on every human training label; validation labels are never among them."""
+    return [_fit(job, _name(job), training_rows(job), None)]
+
+
+def _name(job: Job) -> str:
+    """Of the next model: batches that it knows, and which generation of models it belongs to."""
+    f = job.state.facts
+    return f"m{len(f.batches):04d}" + (f".g{f.generation}" if f.generation else "")
+
+
+def fit_fold(job: Job) -> list[AnyEvent]:
+    """Fit a fold's model on all training labels but the fold's own."""
+    model, folds = job.state.facts.model, cross_fitting(job)
+    fold = next(k for k in range(folds) if k not in job.state.facts.folds)
+    rows = np.setdiff1d(training_rows(job), fold_rows(job, fold, folds)).astype(np.int32)
+    assert model is not None
+    return [_fit(job, f"{model.name}.f{fold}", rows, fold)]
+
+
+def _fit(job: Job, name: str, rows: Rows, fold: int | None) -> ModelFitted:
+    started, batch = time.monotonic(), len(job.state.facts.batches)
+    common = {"iteration": job.state.iteration, "model": name, "fold": fold, "batch": batch, "examples": len(rows)}
+    try:
+        path, metrics = fit_model(job, name, rows, 1.0 if fold is None else FOLD_EFFORT)
+    except NotEnoughData as e:
+        return ModelFitted.model_validate({**common, "seconds": 0.0, "fault": str(e)})
+    seconds = round(time.monotonic() - started, 3)
+    return ModelFitted.model_validate({**common, "seconds": seconds, "metrics": metrics, "path": path})
+
+
+def predict(job: Job) -> list[AnyEvent]:
+    """Predict the pool and the validation items."""
+    model = job.state.facts.model
+    assert model is not None
+    rows = np.union1d(job.state.rows(POOL), job.state.validation_rows()).astype(np.int32)
+    return _predict(job, model.name, model.path, rows)
+
+
+def predict_fold(job: Job) -> list[AnyEvent]:
+    """Predict a fold's held-out rows, and the reference sample that ranks its scores."""
+    folds = job.state.facts.folds
+    fold, model = next((k, m) for k, m in sorted(folds.items()) if m.predicted is None and not m.fault)
+    rows = np.union1d(fold_rows(job, fold, cross_fitting(job)), reference_rows(job)).astype(np.int32)
+    return _predict(job, model.name, model.path, rows)
+
+
+def _predict(job: Job, name: str, path: str | None, rows: Rows) -> list[AnyEvent]:
+    predicted, quarantined = predict_rows(job, name, path, rows)
+    return [quarantined, predicted] if quarantined else [predicted]

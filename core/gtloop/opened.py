@@ -1,0 +1,205 @@
+"""A run on disk to read, and to leave letters for whoever drives it: what ``gtloop.open`` gives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+
+from gtloop import config
+from gtloop.config import Settings
+from gtloop.errors import RunError
+from gtloop.interfaces import Context, ExportRow, Frame, Task
+from gtloop.items import Items
+from gtloop.job import Plugins, fold_ledger, make_promise
+from gtloop.ledger import Entry, Ledger
+from gtloop.letters import check_renaming, refuse_cancelled
+from gtloop.records import Label, Payload
+from gtloop.state import ASKED, HUMAN, LATER, MACHINE, POOL, QUARANTINED, RELABEL, STATUS, UNLABELABLE, State
+from gtloop.status import status
+from gtloop.store import Store
+
+if TYPE_CHECKING:
+    from gtloop.registry import Registry
+
+LEDGER = "ledger.sqlite"
+
+
+class Run:
+    """A run to read; ``change`` leaves a letter for whoever drives it."""
+
+    def __init__(self, root: Path, state: State, ledger: Ledger) -> None:
+        self.root, self.state = root, state
+        self._ledger = ledger
+        self.store = Store(root)
+        if state.facts.items is None:
+            raise RunError(f"{root} never started; run it again")
+        self.settings = Settings.model_validate(state.facts.settings)
+        self.items = Items.read(state.facts.items, self.store)
+
+    @classmethod
+    def open(cls, root: Path) -> Run:
+        """Open a run folder.
+
+        Raises:
+            RunError: There is no run, or another version of gtloop made it.
+        """
+        root = root.resolve()
+        ledger = Ledger.open(root / LEDGER)
+        return cls(root, fold_ledger(ledger, root), ledger)
+
+    def plugins(self, registry: Registry) -> Plugins:
+        """The run's plugins."""
+        plugins = Plugins(self.settings, registry, self.root, self.state.facts)
+        plugins.bind(self.items, self.state.facts.truths)
+        return plugins
+
+    def status(self, registry: Registry | None = None) -> dict[str, Any]:
+        """What ``gtloop status RUN --json`` prints."""
+        return status(str(self.root), self.state, self.settings, make_promise(self.settings, self.task(registry)))
+
+    def task(self, registry: Registry | None = None) -> Task:
+        """The run's task plugin."""
+        from gtloop.registry import Registry as Loaded
+
+        registry = registry or Loaded.load()
+        name = self.settings.run.task
+        options = registry.options("task", name, self.settings.options("task", name))
+        task: Task = registry.build("task", name, options, Context(categories=self.settings.run.classes))
+        return task
+
+    def change(self, **settings: Any) -> int:
+        """Ask whoever drives this run, now or next, to change settings: ``change(**{"run.budget_usd": 50})``.
+
+        Returns:
+            The letter's number.
+
+        Raises:
+            ConfigError: A key is unknown or frozen, or a value does not fit.
+        """
+        config.changed(self.settings, settings)
+        return self._post("settings", settings)
+
+    def pause(self, why: str = "") -> int:
+        """Ask the driver to stop until the run is run again."""
+        return self._post("pause", {"why": why})
+
+    def cancel(self, why: str = "") -> int:
+        """Ask the driver to withdraw what people have not answered, and to end the run."""
+        return self._post("cancel", {"why": why})
+
+    def relabel(self, rows: Sequence[int], why: str = "") -> int:
+        """Ask for new human labels of rows; their labels of now are withdrawn, and kept in the ledger."""
+        refuse_cancelled(self.state)
+        return self._post("relabel", {"rows": [int(r) for r in rows], "why": why})
+
+    def add(self, source: str, truth: str | None = None) -> int:
+        """Ask to add the images of another source; ``truth`` for synthetic annotators."""
+        refuse_cancelled(self.state)
+        return self._post("add", {"source": source, "truth": truth})
+
+    def import_labels(self, source: str) -> int:
+        """Ask to take in human labels from ``PATH`` or ``FORMAT:PATH``."""
+        refuse_cancelled(self.state)
+        return self._post("import", {"source": source})
+
+    def rename_categories(self, names: Mapping[str, str]) -> int:
+        """Ask to rename categories; two that get one name are merged.
+
+        Raises:
+            ConfigError: A category is unknown, or a name meant something else before.
+        """
+        check_renaming(self.state, self.settings, dict(names))
+        return self._post("categories", {"names": dict(names)})
+
+    def _post(self, kind: str, body: dict[str, Any]) -> int:
+        return self._ledger.post(kind, uuid4().hex, json.dumps(body))
+
+    def events(self) -> Iterator[Entry]:
+        """Every event, oldest first."""
+        return self._ledger.read()
+
+    def labels(self, task: Task | None = None) -> Iterator[Label]:
+        """The label of every row that has one, aliases excepted, in row order; categories by their names of now."""
+        names = self.state.facts.renamed
+        task = task or (self.task() if names else None)
+        found = {**self._labels("human", HUMAN), **self._labels("machine", MACHINE)}
+        for row in sorted(found):
+            label = found[row]
+            if names and task is not None:
+                label = label.model_copy(update={"payload": task.recategorize(label.payload, names)})
+            yield label
+
+    def _labels(self, source: str, status_: int) -> dict[int, Label]:
+        """The latest labels of a source, for the rows that have that status."""
+        human = source == "human"
+        found: dict[int, Label] = {}
+        for ref in self.state.facts.human_files if human else self.state.facts.machine_files:
+            t = self.store.read(ref)
+            for i, row in enumerate(t["row"]):
+                payload = t["payload_json"][i]
+                if payload is None or self.state.status[row] != status_:
+                    continue
+                found[int(row)] = Label(
+                    row=int(row),
+                    payload=payload,
+                    source="human" if human else "machine",
+                    confidence=float(t["confidence"][i]),
+                    iteration=int(t["iteration"][i]),
+                    model=None if human else t["model"][i],
+                    threshold=None if human else _number(t["threshold"][i]),
+                    bound=None if human else _number(t["bound"][i]),
+                    workers=int(t["workers"][i]) if human else 0,
+                    consolidation=t["consolidation"][i] if human else None,
+                )
+        return found
+
+    def reasons(self) -> dict[int, str]:
+        """Why rows have no label."""
+        found: dict[int, str] = {}
+        for ref in self.state.facts.reasons:
+            t = self.store.read(ref)
+            found.update({int(r): str(why) for r, why in zip(t["row"], t["reason"], strict=True)})
+        return found
+
+    def rows(self, task: Task, frame: Frame = "display") -> Iterator[ExportRow]:
+        """One row an item, none left out: its label in the frame asked for, or the reason why it has none."""
+        labels = {label.row: label for label in self.labels(task)}
+        reasons = self.reasons()
+        for row in range(len(self.items)):
+            item = self.items[row]
+            label = labels.get(row if item.alias_of is None else item.alias_of)
+            if label is not None:
+                payload: Payload = task.reframe(label.payload, item, "stored") if frame == "stored" else label.payload
+                label = label.model_copy(update={"payload": payload, "row": row})
+            size = item.display_size if frame == "display" else (item.width, item.height)
+            width, height = size if size is not None else (None, None)
+            code = int(self.state.status[row])
+            original = code if item.alias_of is None else int(self.state.status[item.alias_of])
+            first = row if item.alias_of is None else item.alias_of
+            reason = "" if label is not None else reasons.get(first, _why(self.state, original))
+            yield ExportRow(item, label, width, height, STATUS[code], reason)
+
+
+_WHY = {
+    POOL: "not labelled yet",
+    RELABEL: "to be labelled again",
+    LATER: "added; its turn comes after what was there before",
+    ASKED: "people are at it",
+    UNLABELABLE: "people could not label it, or did not answer in time",
+    QUARANTINED: "unreadable",
+}
+
+
+def _why(state: State, status_: int) -> str:
+    if state.facts.cancelled and status_ in (POOL, ASKED, RELABEL, LATER):
+        return "the run was cancelled"
+    return _WHY.get(status_, "")
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None or np.isnan(value) else float(value)
