@@ -156,7 +156,7 @@ class TestErrors:
         (tmp_path / "t.jsonl").write_text(json.dumps({"name": "other.png", "payload": {"boxes": []}}))
         result = invoke(registry, str(boxes), "--json", "--truth", str(tmp_path / "t.jsonl"))
         assert isinstance(result.exception, BadLabels)
-        assert "none of this run's images" in str(result.exception)
+        assert "none of the images" in str(result.exception)
 
     def test_a_truth_that_is_not_there(self, boxes: Path, registry: Registry) -> None:
         result = invoke(registry, str(boxes), "--truth", "/nowhere")
