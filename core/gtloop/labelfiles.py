@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import shutil
@@ -10,7 +11,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from gtloop.errors import BadLabels, UsageError
 from gtloop.interfaces import Entry, ExportRow, Format
@@ -206,6 +207,28 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     finally:
         with suppress(OSError):  # gone since it was renamed, or its folder never was one
             temporary.unlink()
+
+
+def json_line(raw: bytes, where: str, hint: str) -> dict[str, Any] | None:
+    """The object of one line of JSON Lines; None for a blank one.
+
+    Raises:
+        BadLabels: It is none; the text starts with ``where`` and ends with ``hint``, what to write instead.
+    """
+
+    def not_a_number(constant: str) -> NoReturn:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        text = raw.decode("utf-8-sig").strip()
+        record = json.loads(text, parse_constant=not_a_number) if text else None
+    except UnicodeDecodeError as e:
+        raise BadLabels(f"{where} is not UTF-8; save the file as UTF-8") from e
+    except (ValueError, RecursionError) as e:
+        raise BadLabels(f"{where} is not JSON ({e}); {hint}") from e
+    if text and not isinstance(record, dict):
+        raise BadLabels(f"{where} is not a JSON object; {hint}")
+    return record
 
 
 MARKER = "gtloop.jsonl"

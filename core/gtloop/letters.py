@@ -116,6 +116,7 @@ def refuse_cancelled(state: State) -> None:
 def _relabel(job: Job, letter: int, body: dict[str, Any]) -> list[AnyEvent]:
     refuse_cancelled(job.state)
     rows = np.unique(np.asarray(body.get("rows", []), np.int32))
+    rows = rows[(rows >= 0) & (rows < len(job.items))]
     rows = rows[np.isin(job.state.status[rows], (HUMAN, MACHINE, UNLABELABLE))]
     if not len(rows):
         raise RunError("none of the items has a label to withdraw")

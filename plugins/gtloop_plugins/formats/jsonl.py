@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, get_args
 
 from gtloop.errors import BadLabels
 from gtloop.interfaces import Entry, ExportRow, Format, Options
-from gtloop.labelfiles import provenance, replacing
+from gtloop.labelfiles import json_line, provenance, replacing
 from gtloop.records import Source
 
 _LONGEST = 1 << 24  # bytes of a first line that are looked at: a file of another format can be one line
@@ -59,7 +59,7 @@ class JsonLines(Format):
         with path.open("rb") as file:
             for number, raw in enumerate(file, 1):
                 where = f"{path}, line {number}"
-                record = _record(raw, where)
+                record = json_line(raw, where, f"write lines such as {_EXAMPLE}")
                 if record is None:
                     continue
                 name, payload = record.pop("name", None), record.pop("payload", None)
@@ -97,21 +97,3 @@ class JsonLines(Format):
                 }
                 file.write(json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n")
         return []
-
-
-def _record(raw: bytes, where: str) -> dict[str, Any] | None:
-    """The object of one line; None for a blank one."""
-
-    def not_a_number(constant: str) -> NoReturn:
-        raise ValueError(f"{constant} is not JSON")
-
-    try:
-        text = raw.decode("utf-8-sig").strip()
-        record = json.loads(text, parse_constant=not_a_number) if text else None
-    except UnicodeDecodeError as e:
-        raise BadLabels(f"{where} is not UTF-8; save the file as UTF-8") from e
-    except (ValueError, RecursionError) as e:
-        raise BadLabels(f"{where} is not JSON ({e}); write lines such as {_EXAMPLE}") from e
-    if text and not isinstance(record, dict):
-        raise BadLabels(f"{where} is not a JSON object; write lines such as {_EXAMPLE}")
-    return record

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import unquote
 
 from gtloop.errors import BadLabels
 from gtloop.interfaces import Entry, Frame
+from gtloop.labelfiles import json_line
 from gtloop.records import Source
 from gtloop_plugins.formats.groundtruth import values
 from gtloop_plugins.formats.groundtruth.options import (
@@ -44,7 +44,7 @@ class Manifest:
             with self.path.open("rb") as file:
                 for number, raw in enumerate(file, 1):
                     where = f"{self.path}, line {number}"
-                    record = _record(raw, where)
+                    record = json_line(raw, where, "write one object a line")
                     if record is None:
                         continue
                     ref = record.pop("source-ref", None)
@@ -150,21 +150,3 @@ def _name(ref: str, own: Any) -> str:
     if separator and scheme != "s3":  # keys of buckets stand as they are
         path = unquote(path.partition("?")[0])
     return own if isinstance(own, str) and own and f"/{path}".endswith(f"/{own.lstrip('/')}") else path or ref
-
-
-def _record(raw: bytes, where: str) -> dict[str, Any] | None:
-    """The object of one line; None for a blank one."""
-
-    def not_a_number(constant: str) -> NoReturn:
-        raise ValueError(f"{constant} is not JSON")
-
-    try:
-        text = raw.decode("utf-8-sig").strip()
-        record = json.loads(text, parse_constant=not_a_number) if text else None
-    except UnicodeDecodeError as e:
-        raise BadLabels(f"{where} is not UTF-8; save the file as UTF-8") from e
-    except (ValueError, RecursionError) as e:
-        raise BadLabels(f"{where} is not JSON ({e}); write one object a line") from e
-    if text and not isinstance(record, dict):
-        raise BadLabels(f"{where} is not a JSON object; write one object a line")
-    return record
