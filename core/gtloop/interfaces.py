@@ -145,6 +145,17 @@ class Consolidated(NamedTuple):
     agreement: float
 
 
+class Hint(NamedTuple):
+    """What core knows of an item besides its answers.
+
+    ``gold``: the label that is known to be right, where the item tests workers. ``raw``: what a model predicts that never
+    saw the item's label; None for every item that validates, and where there is no model yet.
+    """
+
+    gold: Payload | None = None
+    raw: Raw | None = None
+
+
 class Task(Plugin):
     """Everything about a label: its form, its arithmetic, its synthetic people.
 
@@ -181,9 +192,28 @@ class Task(Plugin):
         ``answers`` holds outcomes ``label``, ``empty`` and ``cannot_tell``; declined ones never come.
         """
 
-    def skills(self, answers: Sequence[Sequence[Answer]], previous: Mapping[str, Any]) -> dict[str, Any]:
-        """Sufficient statistics of the workers (JSON), from the answers of newly closed items."""
+    def assist(self, answers: Sequence[Answer], skills: Mapping[str, Any], raw: Raw) -> Consolidated:
+        """``consolidate`` with a model as one more voter; core asks it for training items only.
+
+        ``raw`` is the prediction of a model that never saw the item's label (CROWDLAB, arXiv 2210.06812).
+        """
+        return self.consolidate(answers, skills)
+
+    def skills(
+        self, answers: Sequence[Sequence[Answer]], previous: Mapping[str, Any], hints: Sequence[Hint] = ()
+    ) -> dict[str, Any]:
+        """Sufficient statistics of the workers (JSON), from the answers of newly closed items.
+
+        Args:
+            answers: Of each item, as for ``consolidate``.
+            previous: What this returned for the items before.
+            hints: One for each item, or none at all.
+        """
         return dict(previous)
+
+    def skill(self, skills: Mapping[str, Any]) -> dict[str, float]:
+        """Worker to how good their work is, in [0, 1], for the report on workers; empty: not known."""
+        return {}
 
     @abstractmethod
     def worker(self, rng: np.random.Generator) -> dict[str, Any]:
@@ -363,6 +393,14 @@ class Detector(Plugin):
     def predict_batch(self, model: Any, prepared: Sequence[Any]) -> list[Raw]:
         """Raw predictions, one for each input, in order, in the display frame of the image."""
 
+    def embedder(self) -> Any:
+        """The network before any fit, ready for ``embed_batch``; asked where ``gives`` holds ``"embedding"``."""
+        raise NotImplementedError(f"detector {self.name!r} gives no embeddings")
+
+    def embed_batch(self, embedder: Any, prepared: Sequence[Any]) -> NDArray[np.float32]:
+        """(n, d) of prepared images, in order, the same d always: near in Euclid's sense means alike to look at."""
+        raise NotImplementedError(f"detector {self.name!r} gives no embeddings")
+
 
 # ------------------------------------------------------------------------------ sampler, score
 
@@ -373,11 +411,14 @@ class PoolView:
 
     Attributes:
         rows: (n,) int32, sorted.
-        columns: Name to (n,) array; the task's features and, with predictions, ``score``.
+        columns: Name to (n,) array: with predictions the task's features and ``score``; ``embedding`` is (n, d),
+            there where the detector gives it and the sampler needs or uses it.
+        labelled: Name to (m,) array of the training items that people have labelled; only ``embedding``, (m, d).
     """
 
     rows: Rows
     columns: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    labelled: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 class Pick(NamedTuple):
@@ -391,6 +432,8 @@ class Sampler(Plugin):
     """Ranks candidates for people: ``needs`` names the columns it reads, core falls back to random."""
 
     kind = "sampler"
+    uses: ClassVar[frozenset[str]] = frozenset()
+    """Columns that it makes use of where they are there, and can do without."""
 
     @abstractmethod
     def select(self, view: PoolView, n: int, rng: np.random.Generator) -> Pick:

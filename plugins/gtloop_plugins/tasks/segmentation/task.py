@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 
 from gtloop import masks
 from gtloop.errors import BadAnswer, BadLabels
-from gtloop.interfaces import Consolidated, Form, Frame, Options, Primitive, Simulated, Task
+from gtloop.interfaces import Consolidated, Form, Frame, Hint, Options, Primitive, Simulated, Task
 from gtloop.labels import SegmentationLabel
 from gtloop.records import Answer, Item, Payload, Raw
 from gtloop_plugins.tasks.segmentation import consolidation, evaluation, people, tiling
@@ -96,7 +96,9 @@ class Segmentation(Task):
             )
         return canonical(label, self.context.categories, self.options.background)
 
-    def skills(self, answers: Sequence[Sequence[Answer]], previous: Mapping[str, Any]) -> dict[str, Any]:
+    def skills(
+        self, answers: Sequence[Sequence[Answer]], previous: Mapping[str, Any], hints: Sequence[Hint] = ()
+    ) -> dict[str, Any]:
         """Each worker's IoU with what the others say; see ``consolidation.learn``."""
         return consolidation.learn(answers, previous, self.context.categories, self.options.background)
 
