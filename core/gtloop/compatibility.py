@@ -31,16 +31,19 @@ def check_fit(
     problems = [*_detector(registry, task, detector), *_annotator(registry, task, annotator), *_score(task, score)]
     if problems:
         raise Unsupported("; ".join(problems))
-    lacking = sorted(sampler.needs - {*task.feature_names, SCORE})
+    lacking = sorted(sampler.needs - {*task.feature_names, SCORE, *detector.gives})
     if not lacking:
         return []
-    return [f"sampler {sampler.name!r} needs {', '.join(lacking)}, which task {task.name!r} has not: picks at random"]
+    return [
+        f"sampler {sampler.name!r} needs {', '.join(lacking)}, which task {task.name!r} and detector "
+        f"{detector.name!r} do not give: it picks at random"
+    ]
 
 
 def _detector(registry: Registry, task: Task, detector: Detector | type[Detector]) -> list[str]:
-    if task.name in detector.tasks:
+    if {task.name, "*"} & detector.tasks:
         return []
-    able = [d.cls.name for d in registry.providers("detector") if task.name in getattr(d.cls, "tasks", ())]
+    able = [d.cls.name for d in registry.providers("detector") if {task.name, "*"} & getattr(d.cls, "tasks", set())]
     return [
         f"detector {detector.name!r} does not do task {task.name!r} (it does: {_names(detector.tasks)}). "
         f"Detectors that do: {_names(able)}"

@@ -76,6 +76,9 @@ class LoopTable(Table):
 
     certify: Literal["late", "every-round"] = "late"
     symmetric: bool = Field(True, description="rank pool and validation alike, refill validation at random")
+    start: Literal["random", "sampler"] = Field(
+        "random", description="who picks the first training items: chance (they may validate too), or the sampler"
+    )
 
 
 class SizesTable(Table):

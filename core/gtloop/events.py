@@ -216,6 +216,19 @@ class ItemsPredicted(Event):
     seconds: float
 
 
+class ItemsEmbedded(Event):
+    """Embeddings of the items that had none, in shards below ``path``: what some samplers go by."""
+
+    type: Literal["items-embedded"] = "items-embedded"
+    once = ("path",)
+    detector: str
+    path: str
+    upto: int = Field(description="rows below this one have an embedding, where their image can be read")
+    rows: int
+    parts: int
+    seconds: float
+
+
 class Looked(Event):
     """A look: what was tested at which price in delta, and the machine labels that it made final."""
 
@@ -302,6 +315,7 @@ AnyEvent = Annotated[
     | LabelsConsolidated
     | ModelFitted
     | ItemsPredicted
+    | ItemsEmbedded
     | Looked
     | BudgetReached
     | RunPaused

@@ -56,6 +56,12 @@ class Facts(BaseModel):
         objects_human: int = 0
         objects_machine: int = 0
 
+    class Embedded(BaseModel):
+        """Folders of embeddings of one detector, and the row up to which items have one."""
+
+        rows: int = 0
+        paths: list[str] = Field(default_factory=list)
+
     class Stage(BaseModel):
         """A validation set, plan and look of their own; ``batches`` and ``looks`` were there before it."""
 
@@ -90,6 +96,7 @@ class Facts(BaseModel):
     skills: FileRef | None = None
     model: Model | None = None
     folds: dict[int, Model] = Field(default_factory=dict)
+    embedded: dict[str, Embedded] = Field(default_factory=dict)  # by detector
     generation: int = 0  # models of an earlier one are of no use any more
     deliverable: str | None = None  # folder of the latest model that labels
     looks: int = 0

@@ -199,6 +199,13 @@ def _predicted(s: State, e: ev.ItemsPredicted, store: Store) -> None:
             _spent(s, e, "predict" if m.fold is None else "cross_fit", e.seconds)
 
 
+def _embedded(s: State, e: ev.ItemsEmbedded, store: Store) -> None:
+    known = s.facts.embedded.setdefault(e.detector, Facts.Embedded())
+    known.rows = e.upto
+    known.paths.append(e.path)
+    _spent(s, e, "embed", e.seconds)
+
+
 def _spent(s: State, e: ev.Event, step: str, seconds: float) -> None:
     times = _round(s, e).seconds
     times[step] = round(times.get(step, 0.0) + seconds, 3)
@@ -257,6 +264,7 @@ _FOLD: dict[str, Callable[[State, Any, Store], None]] = {
     "labels-consolidated": _consolidated,
     "model-fitted": _fitted,
     "items-predicted": _predicted,
+    "items-embedded": _embedded,
     "looked": _looked,
     "budget-reached": _broke,
     "run-paused": letters.paused,

@@ -17,7 +17,7 @@ from gtloop.events import FileRef, Looked
 from gtloop.facts import Facts
 from gtloop.interfaces import Rows
 from gtloop.job import Job
-from gtloop.picking import parts, read_predictions, score
+from gtloop.predictions import raws, read_predictions, score
 from gtloop.promise import Evidence, SliceResult, certify, look_deltas
 from gtloop.records import Certificate, Payload
 from gtloop.state import ALIAS, HUMAN, POOL, QUARANTINED, TRAIN, UNLABELABLE
@@ -160,14 +160,6 @@ def _quality(job: Job, predictions: str, rows: Rows) -> NDArray[np.float64]:
     if not ((quality >= 0) & (quality <= 1)).all():
         raise PluginFault(f"task {task.name!r}: error must lie in [0, 1]; see: gtloop plugins check {task.name}")
     return quality
-
-
-def raws(job: Job, path: str, rows: Rows) -> Any:
-    """Stream (row, raw prediction) of some rows."""
-    for part in parts(job.store, path):
-        t = job.store.read_path(part, ["row", "raw_json"])
-        wanted = np.isin(t["row"], rows)
-        yield from ((int(r), raw) for r, raw, w in zip(t["row"], t["raw_json"], wanted, strict=True) if w)
 
 
 def _write_evidence(job: Job, number: int, g: Gathered, accepted: NDArray[np.bool_]) -> FileRef:

@@ -21,9 +21,10 @@ from gtloop.events import AnyEvent, BatchSubmitted, RequestsWithdrawn, RunFinish
 from gtloop.job import Job
 from gtloop.letters import read_letters
 from gtloop.looking import cross_fitting, look
-from gtloop.machine import fit, fit_fold, predict, predict_fold
+from gtloop.machine import embed, fit, fit_fold, predict, predict_fold
 from gtloop.people import collect, consolidate, requests_of
-from gtloop.picking import asked, needs_predictions, next_phase, pick
+from gtloop.picking import asked, cold, next_phase, pick
+from gtloop.ranking import embedding_due, needs_predictions
 from gtloop.stages import next_stage
 from gtloop.state import LATER, POOL, RELABEL, TRAIN
 
@@ -98,7 +99,10 @@ def _next_stage_or_end(job: Job) -> Step:
 def machine_step(job: Job) -> Step | None:
     """The machine half of an iteration: fit, predict and look, as far as they are due."""
     due = look_due(job)
-    if not due and (resting(job) or job.state.facts.broke or not needs_predictions(job)):
+    picking = not (due or resting(job) or job.state.facts.broke)
+    if picking and embedding_due(job):
+        return embed
+    if not due and (not picking or cold(job) or not needs_predictions(job)):
         return None
     model = job.state.facts.model
     if model is None or (job.plugins.detector.trainable and model.batch < len(job.state.facts.batches)):

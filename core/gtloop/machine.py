@@ -12,7 +12,7 @@ from gtloop.interfaces import Rows
 from gtloop.job import Job
 from gtloop.looking import cross_fitting, fold_rows, reference_rows
 from gtloop.state import HUMAN, POOL, TRAIN
-from gtloop.vision import fit_model, predict_rows
+from gtloop.vision import embed_rows, fit_model, predict_rows
 
 FOLD_EFFORT = 0.7
 """Share of the normal schedule for a fold's model: it sees two thirds of the data, and there are three."""
@@ -59,6 +59,12 @@ def predict(job: Job) -> list[AnyEvent]:
     assert model is not None
     rows = np.union1d(job.state.rows(POOL), job.state.validation_rows()).astype(np.int32)
     return _predict(job, model.name, model.path, rows)
+
+
+def embed(job: Job) -> list[AnyEvent]:
+    """Embed the items that have no embedding yet, for a sampler that goes by them."""
+    embedded, quarantined = embed_rows(job)
+    return [quarantined, embedded] if quarantined else [embedded]
 
 
 def predict_fold(job: Job) -> list[AnyEvent]:

@@ -10,8 +10,11 @@ import numpy as np
 
 from gtloop.errors import BadAnswer, PluginFault, blame
 from gtloop.events import AnswersCollected, AnyEvent, FileRef, LabelsConsolidated
+from gtloop.interfaces import Consolidated, Hint, Task
 from gtloop.job import Job
+from gtloop.predictions import raws
 from gtloop.records import Answer, Closed, Request
+from gtloop.state import TRAIN
 
 WAIT_S = 2.0
 """How long one ``collect`` may take."""
@@ -116,9 +119,10 @@ def consolidate(job: Job) -> LabelsConsolidated:
     usable = {
         rid: [a for a in answers.get(rid, []) if a.outcome != "declined" and _fits(job, row, a)] for rid, row in ripe
     }
+    hints = _hints(job, [row for _, row in ripe])
     with blame("task", task.name, "consolidate"):
-        skills = task.skills(list(usable.values()), _skills(job))
-        labels = [task.consolidate(usable[rid], skills) if usable[rid] else None for rid, _ in ripe]
+        skills = task.skills([usable[rid] for rid, _ in ripe], _skills(job), hints)
+        labels = [_label(task, usable[rid], skills, hint) for (rid, _), hint in zip(ripe, hints, strict=True)]
     number = facts.consolidations + 1
     ref = job.store.write(
         f"labels/human-{number:05d}.parquet",
@@ -139,6 +143,22 @@ def consolidate(job: Job) -> LabelsConsolidated:
     if skills:
         kept = job.store.write(f"labels/skills-{number:05d}.parquet", {"skills_json": [skills]})
     return LabelsConsolidated(iteration=len(facts.batches), number=number, labels=ref, skills=kept)
+
+
+def _label(task: Task, answers: list[Answer], skills: dict[str, Any], hint: Hint) -> Consolidated | None:
+    if not answers:
+        return None
+    return task.consolidate(answers, skills) if hint.raw is None else task.assist(answers, skills, hint.raw)
+
+
+def _hints(job: Job, rows: list[int]) -> list[Hint]:
+    """What the model of now, which never saw their labels, predicts of training items; nothing of the others."""
+    model = job.state.facts.model
+    if model is None or model.predicted is None:
+        return [Hint()] * len(rows)
+    training = np.array([r for r in rows if job.state.role[r] == TRAIN], np.int32)
+    found = dict(raws(job, model.predicted, training))
+    return [Hint(raw=found.get(row)) for row in rows]
 
 
 def _renamed(job: Job, answer: Answer) -> Answer:

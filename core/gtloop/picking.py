@@ -11,20 +11,18 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gtloop.errors import BadImage, PluginFault, SourceError, blame
+from gtloop.errors import BadImage, SourceError
 from gtloop.events import AnyEvent, BatchCommitted, BudgetReached, ItemsQuarantined, Phase
 from gtloop.images import open_image
-from gtloop.interfaces import PoolView, Rows
+from gtloop.interfaces import Rows
 from gtloop.items import random_order
 from gtloop.job import Job
-from gtloop.keyed import digest, rng
+from gtloop.keyed import digest
+from gtloop.predictions import NO_ROWS
 from gtloop.promise import symmetric_batch
+from gtloop.ranking import rank
 from gtloop.state import POOL, RELABEL, VALIDATION, State
-from gtloop.store import Store
-
-NO_ROWS: Rows = np.zeros(0, np.int32)
 
 
 class Choice(NamedTuple):
@@ -43,27 +41,33 @@ def next_phase(job: Job, *, resting: bool) -> Phase:
     if _lacking(job, "validation"):
         return "validation"
     if _lacking(job, "train"):
-        return "train"
+        return "active" if cold(job) else "train"
     return "rest" if resting else "active"
 
 
 def _lacking(job: Job, phase: Phase) -> int:
     """How many of the random items of a phase people have not been asked about yet; the probe validates too."""
-    phases = {phase} if phase == "train" else {"probe", "validation"}
+    phases = {"probe", "validation"}
+    if phase == "train":
+        phases = {"train", "active"} if job.settings.loop.start == "sampler" else {"train"}
     planned = {"probe": job.plan.probe, "validation": job.plan.validation, "train": job.plan.train}[phase]
     return max(0, planned - sum(b.count for b in job.state.stage_batches.values() if b.phase in phases))
 
 
-def needs_predictions(job: Job) -> bool:
-    """Whether the sampler's choice depends on the model."""
-    return bool(job.plugins.sampler.needs)
+def cold(job: Job) -> bool:
+    """Whether the sampler picks the first training images, before there is any model."""
+    return job.settings.loop.start == "sampler" and _lacking(job, "validation") == 0 < _lacking(job, "train")
 
 
 def pick(job: Job, phase: Phase) -> list[AnyEvent]:
     """Choose a batch, check that its images can be read, and commit its requests within the budget."""
     s = job.state
     afford = affordable(job)
-    sizes = {"active": _batch_size(job), "rest": s.count(POOL), "relabel": s.count(RELABEL)}
+    sizes = {
+        "active": _lacking(job, "train") if cold(job) else _batch_size(job),
+        "rest": s.count(POOL),
+        "relabel": s.count(RELABEL),
+    }
     wanted = min(sizes[phase] if phase in sizes else _lacking(job, phase), afford)
     if wanted == 0:
         price = job.settings.prices.request(job.settings.run.workers)
@@ -150,8 +154,7 @@ def _choose(job: Job, wanted: int, afford: int, bad: dict[int, str]) -> Choice:
     if not job.settings.loop.symmetric:
         validation = NO_ROWS
     prefix, refill = symmetric_batch(len(pool), len(validation), wanted)
-    view = _view(job, np.union1d(pool, validation).astype(np.int32))
-    ranking, reason = _rank(job, view, prefix)
+    ranking, reason = rank(job, np.union1d(pool, validation).astype(np.int32), prefix)
     is_pool = np.isin(ranking, pool)
     if is_pool.sum() > afford:  # a hard cap; cuts both sides of the ranking alike
         ranking = ranking[: int(np.flatnonzero(is_pool)[afford])]
@@ -161,39 +164,6 @@ def _choose(job: Job, wanted: int, afford: int, bad: dict[int, str]) -> Choice:
     refill = max(refill, 0 if is_pool.any() else 1)  # a small batch may reach validation rows only
     blind = _readable(job, rest, min(refill, afford - len(train)), bad)
     return Choice(train, blind, ranking[~is_pool], reason)
-
-
-def _view(job: Job, rows: Rows) -> PoolView:
-    model = job.state.facts.model
-    if model is None or model.predicted is None:
-        return PoolView(rows)
-    known, columns, _ = read_predictions(job, model.predicted, rows)
-    columns["score"] = score(job, columns).astype(np.float32)
-    return PoolView(known, columns)
-
-
-def _rank(job: Job, view: PoolView, n: int) -> tuple[Rows, str]:
-    """The sampler's ranking, checked; random where what it needs is not there."""
-    sampler, number = job.plugins.sampler, len(job.state.facts.batches) + 1
-    generator = rng(job.seed, "pick", number)
-    lacking = sorted(sampler.needs - view.columns.keys())
-    if lacking:
-        return generator.permutation(view.rows)[:n], f"at random, as there is no {', '.join(lacking)} to go by"
-    with blame("sampler", sampler.name, "select"):
-        ranking, reason = sampler.select(view, n, generator)
-        ranking = np.asarray(ranking)
-    expected = min(n, len(view.rows))
-    if (
-        ranking.shape != (expected,)
-        or ranking.dtype.kind not in "iu"
-        or len(np.unique(ranking)) != expected
-        or not np.isin(ranking, view.rows).all()
-    ):
-        raise PluginFault(
-            f"sampler {sampler.name!r} must pick {expected} of the rows that it was shown, each once; "
-            f"see: gtloop plugins check {sampler.name}"
-        )
-    return ranking.astype(np.int32), str(reason)
 
 
 def _quarantine(job: Job, bad: dict[int, str]) -> ItemsQuarantined:
@@ -244,47 +214,6 @@ def _commit(job: Job, phase: Phase, choice: Choice) -> BatchCommitted:
         moved=moved,
         reason=choice.reason,
     )
-
-
-# -------------------------------------------------------------------------------------- predictions
-
-
-def score(job: Job, columns: dict[str, NDArray[np.float32]]) -> NDArray[np.float64]:
-    """Image confidence, (n,) in [0, 1], checked.
-
-    Raises:
-        PluginFault: The score is not of that shape or range.
-    """
-    name, n = job.plugins.score.name, len(next(iter(columns.values())))
-    with blame("score", name, "score"):
-        values = np.asarray(job.plugins.score.score(columns), np.float64)
-    if values.shape != (n,) or not np.isfinite(values).all() or values.min(initial=0) < 0 or values.max(initial=1) > 1:
-        raise PluginFault(f"score {name!r} must return {n} values in [0, 1]; see: gtloop plugins check {name}")
-    return values
-
-
-def read_predictions(job: Job, path: str, rows: Rows) -> tuple[Rows, dict[str, NDArray[np.float32]], NDArray[np.str_]]:
-    """Rows (sorted) that have a prediction among ``rows``, their feature columns and slices."""
-    found: list[Rows] = []
-    features: list[NDArray[np.float32]] = []
-    slices: list[str] = []
-    for part in parts(job.store, path):
-        t = job.store.read_path(part, ["row", "features", "slice"])
-        keep = np.isin(t["row"], rows)
-        found.append(np.asarray(t["row"], np.int32)[keep])
-        features.append(np.asarray(t["features"], np.float32)[keep])
-        slices += [name for name, k in zip(t["slice"], keep, strict=True) if k]
-    names = job.plugins.task.feature_names
-    all_rows = np.concatenate(found) if found else NO_ROWS
-    order = np.argsort(all_rows, kind="stable")
-    matrix = np.concatenate(features)[order] if features else np.zeros((0, len(names)), np.float32)
-    columns = {name: matrix[:, k] for k, name in enumerate(names)}
-    return all_rows[order], columns, np.array(slices, dtype=np.str_)[order]
-
-
-def parts(store: Store, path: str) -> list[str]:
-    """Shards of a prediction folder, in order."""
-    return sorted(str(p.relative_to(store.root)) for p in (store.root / path).glob("part-*.parquet"))
 
 
 def asked(state: State) -> int:

@@ -78,7 +78,7 @@ def _random_sizes(settings: Settings, promise: Promise, n: int, trainable: bool,
     # once the sampler has picked, random training labels validate no more (looking.cross_fitting)
     cross_fits = settings.promise.cross_fit > 0 and trainable and _labels_before_look(n) <= total
     # labels from elsewhere train as well as random ones, but can't validate
-    cross_fits = cross_fits and known < total * (1 - VALIDATION_SHARE)
+    cross_fits = cross_fits and known < total * (1 - VALIDATION_SHARE) and settings.loop.start == "random"
     share = VALIDATION_SHARE if cross_fits else 0.5
     validation = round(total * share) if validation is None else validation
     return validation, max(0, total - validation - known) if train is None else train

@@ -5,20 +5,22 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gtloop.errors import NotEnoughData, PluginFault, SourceError, blame
-from gtloop.events import ItemsPredicted, ItemsQuarantined
-from gtloop.interfaces import Example, Predicted, Rows
+from gtloop.events import ItemsEmbedded, ItemsPredicted, ItemsQuarantined
+from gtloop.interfaces import Detector, Example, Predicted, Rows
 from gtloop.job import Job
 from gtloop.keyed import rng
 from gtloop.picking import GONE, gone, quarantine
-from gtloop.records import Raw
+from gtloop.ranking import EMBEDDING
+from gtloop.records import Item, Raw
+from gtloop.state import ALIAS, QUARANTINED
 from gtloop.store import sync_dir
 
 SHARD = 2048
@@ -71,20 +73,9 @@ def _init(job: Job) -> Path | None:
 def predict_rows(job: Job, name: str, model: str | None, rows: Rows) -> tuple[ItemsPredicted, ItemsQuarantined | None]:
     """Predict ``rows`` into shards below ``predictions/<name>``; shards that are there are kept."""
     started = time.monotonic()
+    work = _Work("predict", job.plugins.detector, None if model is None else job.root / model, _prediction_columns)
     folder = f"predictions/{name}"
-    bad: dict[int, str] = {}
-    paths: list[Path] = []
-    for number, start in enumerate(range(0, len(rows), SHARD)):
-        path = f"{folder}/part-{number:05d}.parquet"
-        paths.append(job.root / path)
-        shard = rows[start : start + SHARD]
-        if not paths[-1].exists():
-            _write_shard(job, path, model, shard, start, len(rows))
-        done = job.store.read_path(path, ["row"])["row"]
-        missing = np.setdiff1d(shard, done)
-        if len(missing):
-            faults = job.store.read_path(path.replace("part-", "faults-"), ["row", "reason"])
-            bad.update({int(r): t for r, t in zip(faults["row"], faults["reason"], strict=True)})
+    paths, bad = _write_shards(job, folder, rows, work)
     digest = hashlib.sha256(b"".join(hashlib.sha256(p.read_bytes()).digest() for p in paths)).hexdigest()
     event = ItemsPredicted(
         iteration=job.state.iteration,
@@ -98,13 +89,82 @@ def predict_rows(job: Job, name: str, model: str | None, rows: Rows) -> tuple[It
     return event, quarantine(job, bad, name) if bad else None
 
 
-def _write_shard(job: Job, path: str, model: str | None, shard: Rows, start: int, total: int) -> None:
-    """One shard: raw predictions with the features and slice that the task sees in them."""
-    task, cut = job.plugins.task, job.settings.run.cut
+def embed_rows(job: Job) -> tuple[ItemsEmbedded, ItemsQuarantined | None]:
+    """Embed every item that has no embedding yet, into shards below ``embeddings/<detector>/<first row>``."""
+    started = time.monotonic()
+    detector = job.plugins.detector
+    known, total = job.state.facts.embedded.get(detector.name), len(job.items)
+    first = known.rows if known else 0
+    usable = ~np.isin(job.state.status[first:], (ALIAS, QUARANTINED))
+    rows = (first + np.flatnonzero(usable)).astype(np.int32)
+    folder = f"embeddings/{detector.name}/{first:08d}"
+    work = _Work("embed", Embedder(detector), None, _embedding_columns)
+    paths, bad = _write_shards(job, folder, rows, work)
+    event = ItemsEmbedded(
+        iteration=job.state.iteration,
+        detector=detector.name,
+        path=folder,
+        upto=total,
+        rows=len(rows) - len(bad),
+        parts=len(paths),
+        seconds=round(time.monotonic() - started, 3),
+    )
+    return event, quarantine(job, bad, f"embed-{first:08d}") if bad else None
+
+
+class Embedder(Detector):
+    """A detector's embeddings, dressed as predictions, so that any executor can make them."""
+
+    trainable = False
+    tasks = frozenset({"*"})
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__(detector.options, detector.context)
+        self.detector = detector
+        self.name, self.opens_images, self.batch_size = detector.name, detector.opens_images, detector.batch_size  # type: ignore[misc]
+
+    def load(self, workdir: Path | None) -> Any:
+        return self.detector.embedder()
+
+    def prepare(self, image: Any, item: Item) -> Any:
+        return self.detector.prepare(image, item)
+
+    def predict_batch(self, model: Any, prepared: Sequence[Any]) -> list[Raw]:
+        return [{EMBEDDING: vector} for vector in self.detector.embed_batch(model, prepared)]
+
+
+class _Work(NamedTuple):
+    """What fills shards: the step's name, who predicts with which model, and the columns made of it."""
+
+    step: str
+    detector: Detector
+    model: Path | None
+    columns: Callable[[Job, list[Predicted]], dict[str, Any]]
+
+
+def _write_shards(job: Job, folder: str, rows: Rows, work: _Work) -> tuple[list[Path], dict[int, str]]:
+    """Paths of the shards of ``rows``, those that are there kept; unreadable rows with their reasons."""
+    bad: dict[int, str] = {}
+    paths: list[Path] = []
+    for number, start in enumerate(range(0, len(rows), SHARD)):
+        path = f"{folder}/part-{number:05d}.parquet"
+        paths.append(job.root / path)
+        shard = rows[start : start + SHARD]
+        if not paths[-1].exists():
+            _write_shard(job, path, work, shard, start, len(rows))
+        done = job.store.read_path(path, ["row"])["row"]
+        if len(np.setdiff1d(shard, done)):
+            faults = job.store.read_path(path.replace("part-", "faults-"), ["row", "reason"])
+            bad.update({int(r): t for r, t in zip(faults["row"], faults["reason"], strict=True)})
+    return paths, bad
+
+
+def _write_shard(job: Job, path: str, work: _Work, shard: Rows, start: int, total: int) -> None:
+    """One shard; the images that can't be read go to a file beside it."""
     good: list[Predicted] = []
     bad: list[Predicted] = []
-    with blame("detector", job.plugins.detector.name, "predict"):
-        for p in _predictions(job, model, shard, start, total):
+    with blame("detector", job.plugins.detector.name, work.step):
+        for p in _stream(job, work, shard, start, total):
             (good if p.raw is not None else bad).append(p)
     if len(bad) == len(shard) and gone(job, len(bad)):
         raise SourceError(GONE.format(n=len(bad), name=bad[0].item.name, reason=bad[0].fault))
@@ -114,16 +174,31 @@ def _write_shard(job: Job, path: str, model: str | None, shard: Rows, start: int
             "reason": [p.fault for p in bad],
         }
         job.store.write(path.replace("part-", "faults-"), columns)
+    rows = np.array([p.item.row for p in good], np.int32)
+    job.store.write(path, {"row": rows, **work.columns(job, good)})
+
+
+def _prediction_columns(job: Job, good: list[Predicted]) -> dict[str, Any]:
+    """Raw predictions with the features and slice that the task sees in them."""
+    task, cut = job.plugins.task, job.settings.run.cut
     features = [_features(job, p.item.name, p.raw) for p in good if p.raw is not None]
-    job.store.write(
-        path,
-        {
-            "row": np.array([p.item.row for p in good], np.int32),
-            "slice": [task.slice(p.raw, cut) for p in good if p.raw is not None],
-            "features": np.array(features, np.float32).reshape(len(good), len(task.feature_names)),
-            "raw_json": [p.raw for p in good],
-        },
-    )
+    return {
+        "slice": [task.slice(p.raw, cut) for p in good if p.raw is not None],
+        "features": np.array(features, np.float32).reshape(len(good), len(task.feature_names)),
+        "raw_json": [p.raw for p in good],
+    }
+
+
+def _embedding_columns(job: Job, good: list[Predicted]) -> dict[str, Any]:
+    """Raises PluginFault where embeddings are no finite vectors of one length."""
+    vectors = [np.asarray(p.raw[EMBEDDING], np.float32) for p in good if p.raw is not None]
+    if len({v.shape for v in vectors}) > 1 or not all(v.ndim == 1 and np.isfinite(v).all() for v in vectors):
+        name = job.plugins.detector.name
+        raise PluginFault(
+            f"detector {name!r} must embed every image as a vector of one length of finite numbers; "
+            f"see: gtloop plugins check {name}"
+        )
+    return {EMBEDDING: np.array(vectors, np.float16).reshape(len(vectors), -1 if vectors else 1)}
 
 
 def _features(job: Job, name: str, raw: Raw) -> NDArray[np.float32]:
@@ -143,10 +218,9 @@ def _features(job: Job, name: str, raw: Raw) -> NDArray[np.float32]:
     return found
 
 
-def _predictions(job: Job, model: str | None, shard: Rows, start: int, everything: int) -> Iterator[Predicted]:
+def _stream(job: Job, work: _Work, shard: Rows, start: int, everything: int) -> Iterator[Predicted]:
     def progress(step: str, done: int, total: int | None, note: str = "") -> None:
-        job.progress(step, start + done, everything, note)
+        job.progress(work.step, start + done, everything, note)
 
-    folder = None if model is None else job.root / model
     items = (job.items[int(r)] for r in shard)
-    yield from job.plugins.executor.predict(job.plugins.detector, folder, items, progress)
+    yield from job.plugins.executor.predict(work.detector, work.model, items, progress)

@@ -19,6 +19,7 @@ from gtloop_plugins.detectors.stub import MODEL, Stub
 
 class Boxes(Stub):
     tasks: ClassVar[frozenset[str]] = frozenset({"bbox"})
+    gives: ClassVar[frozenset[str]] = frozenset()
 
 
 class FitRaises(Boxes):
@@ -43,6 +44,16 @@ class BatchNorm(Boxes):
         raws = super().predict_batch(model, prepared)
         best = max([s for raw in raws for s in raw["scores"]], default=1.0)
         return [{**raw, "scores": [s / best for s in raw["scores"]]} for raw in raws]
+
+
+class EmbedsTheBatch(Boxes):
+    """Detector whose embeddings depend on the batch."""
+
+    gives: ClassVar[frozenset[str]] = frozenset({"embedding"})
+
+    def embed_batch(self, embedder: None, prepared: Sequence[Any]) -> Any:
+        found = super().embed_batch(embedder, prepared)
+        return found - found.mean(axis=0)
 
 
 class AbsolutePaths(Boxes):
@@ -184,6 +195,7 @@ ROWS = [
     Row(FitRaises, "check_fits_and_predicts", "fit on 10 images raised RuntimeError: loss is nan"),
     Row(Reorders, "check_order_and_count_are_kept", "not in the order of the inputs"),
     Row(BatchNorm, "check_batch_does_not_matter", "depend on the other images of the batch"),
+    Row(EmbedsTheBatch, "check_embeddings_are_vectors", "another embedding alone than together"),
     Row(AbsolutePaths, "check_model_folder_can_be_moved", "after the model's folder was moved"),
     Row(KeepsInObject, "check_model_reloads_from_its_folder", "a new object that loads the model predicts otherwise"),
     Row(Percent, "check_scores_are_in_range", "scores are outside [0, 1]"),

@@ -366,7 +366,7 @@ def test_check_fit_reports_every_problem_at_once() -> None:
     pen: Any = registry.get("annotator", "pen")
     count: Any = Thing("count", needs=frozenset({"n_objects"}))
     assert check_fit(registry, task, pen, able, greedy, count) == [
-        "sampler 'greedy' needs embedding, which task 'dots' has not: picks at random"
+        "sampler 'greedy' needs embedding, which task 'dots' and detector 'able' do not give: it picks at random"
     ]
     simple: Any = Thing("simple", needs=frozenset({"score"}))
     assert check_fit(registry, task, pen, able, simple, count) == []

@@ -18,6 +18,7 @@ from gtloop.labels import RawBoxes, RawClasses, RawMasks
 from gtloop.records import Item, Raw
 from gtloop.testing.alike import TOLERANCE, alike, clipped, close, different
 from gtloop.testing.case import Case, CheckSkipped, during, require
+from gtloop.testing.checks_embedding import check_embeddings_are_vectors
 
 SEED = 3
 RAW_SHAPES: dict[str, type[BaseModel]] = {
@@ -290,4 +291,5 @@ DETECTOR_CHECKS = (
     check_fit_reports,
     check_prepared_is_picklable,
     check_images_of_any_size,
+    check_embeddings_are_vectors,
 )

@@ -45,6 +45,7 @@ class Stub(Detector):
     name = "stub"
     summary = "finds bright rectangles on dark images; for tests and examples"
     tasks: ClassVar[frozenset[str]] = frozenset({"bbox", "classification", "segmentation"})
+    gives: ClassVar[frozenset[str]] = frozenset({"embedding"})
 
     Options = StubOptions
 
@@ -84,9 +85,25 @@ class Stub(Detector):
             return [_paint(model, pixels, names, least) for pixels in prepared]
         return [_classify(model, pixels, names) for pixels in prepared]
 
+    def embedder(self) -> None:
+        """Nothing: the embedding is the image made small."""
+
+    def embed_batch(self, embedder: None, prepared: Sequence[Any]) -> NDArray[np.float32]:
+        """(n, 48) mean colours of a 4 x 4 grid, in [0, 1]."""
+        return np.array([_grid(pixels, 4) for pixels in prepared], np.float32)
+
     @property
     def _task(self) -> str:
         return "classification" if self.context.task is None else self.context.task.name
+
+
+def _grid(pixels: Pixels, n: int) -> NDArray[np.float64]:
+    """(3 n n,) mean colours of the cells of an n x n grid over (H, W, 3) pixels; H and W may be less than n."""
+    edges = [
+        [(k * side // n, max((k + 1) * side // n, k * side // n + 1)) for k in range(n)] for side in pixels.shape[:2]
+    ]
+    means = [pixels[y1:y2, x1:x2].mean(axis=(0, 1)) for y1, y2 in edges[0] for x1, x2 in edges[1]]
+    return np.concatenate(means) / 255
 
 
 def _gray(pixels: Pixels) -> Pixels:

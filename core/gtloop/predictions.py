@@ -1,0 +1,82 @@
+"""What models said, read back from their shards: features, scores, raw predictions, embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gtloop.errors import PluginFault, blame
+from gtloop.interfaces import Rows
+from gtloop.job import Job
+from gtloop.records import Raw
+from gtloop.store import Store
+
+NO_ROWS: Rows = np.zeros(0, np.int32)
+
+
+def score(job: Job, columns: dict[str, NDArray[np.float32]]) -> NDArray[np.float64]:
+    """Image confidence, (n,) in [0, 1], checked.
+
+    Raises:
+        PluginFault: The score is not of that shape or range.
+    """
+    name, n = job.plugins.score.name, len(next(iter(columns.values())))
+    with blame("score", name, "score"):
+        values = np.asarray(job.plugins.score.score(columns), np.float64)
+    if values.shape != (n,) or not np.isfinite(values).all() or values.min(initial=0) < 0 or values.max(initial=1) > 1:
+        raise PluginFault(f"score {name!r} must return {n} values in [0, 1]; see: gtloop plugins check {name}")
+    return values
+
+
+def read_predictions(job: Job, path: str, rows: Rows) -> tuple[Rows, dict[str, NDArray[np.float32]], NDArray[np.str_]]:
+    """Rows (sorted) that have a prediction among ``rows``, their feature columns and slices."""
+    found: list[Rows] = []
+    features: list[NDArray[np.float32]] = []
+    slices: list[str] = []
+    for part in parts(job.store, path):
+        t = job.store.read_path(part, ["row", "features", "slice"])
+        keep = np.isin(t["row"], rows)
+        found.append(np.asarray(t["row"], np.int32)[keep])
+        features.append(np.asarray(t["features"], np.float32)[keep])
+        slices += [name for name, k in zip(t["slice"], keep, strict=True) if k]
+    names = job.plugins.task.feature_names
+    all_rows = np.concatenate(found) if found else NO_ROWS
+    order = np.argsort(all_rows, kind="stable")
+    matrix = np.concatenate(features)[order] if features else np.zeros((0, len(names)), np.float32)
+    columns = {name: matrix[:, k] for k, name in enumerate(names)}
+    return all_rows[order], columns, np.array(slices, dtype=np.str_)[order]
+
+
+def read_embeddings(job: Job, rows: Rows) -> tuple[Rows, NDArray[np.float32]]:
+    """Rows (sorted) that have an embedding among ``rows``, and (n, d) of them."""
+    embedded = job.state.facts.embedded.get(job.plugins.detector.name)
+    found: list[Rows] = []
+    vectors: list[NDArray[np.float32]] = []
+    for path in embedded.paths if embedded else ():
+        for part in parts(job.store, path):
+            t = job.store.read_path(part)
+            keep = np.isin(t["row"], rows)
+            if keep.any():
+                found.append(np.asarray(t["row"], np.int32)[keep])
+                vectors.append(np.asarray(t["embedding"])[keep].astype(np.float32))
+    if not found:
+        return NO_ROWS, np.zeros((0, 1), np.float32)
+    all_rows = np.concatenate(found)
+    order = np.argsort(all_rows, kind="stable")
+    return all_rows[order], np.concatenate(vectors)[order]
+
+
+def raws(job: Job, path: str, rows: Rows) -> Iterator[tuple[int, Raw]]:
+    """Stream (row, raw prediction) of some rows."""
+    for part in parts(job.store, path):
+        wanted = np.isin(job.store.read_path(part, ["row"])["row"], rows)
+        if wanted.any():
+            t = job.store.read_path(part, ["row", "raw_json"])
+            yield from ((int(r), raw) for r, raw, w in zip(t["row"], t["raw_json"], wanted, strict=True) if w)
+
+
+def parts(store: Store, path: str) -> list[str]:
+    """Shards of a prediction folder, in order."""
+    return sorted(str(p.relative_to(store.root)) for p in (store.root / path).glob("part-*.parquet"))

@@ -1,0 +1,81 @@
+"""What a sampler is shown, and its ranking, checked; it never learns which rows are validation."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gtloop.errors import PluginFault, blame
+from gtloop.interfaces import PoolView, Rows
+from gtloop.job import Job
+from gtloop.keyed import rng
+from gtloop.predictions import read_embeddings, read_predictions, score
+from gtloop.state import HUMAN, TRAIN
+
+EMBEDDING = "embedding"
+
+
+def needs_predictions(job: Job) -> bool:
+    """Whether the sampler's choice depends on the model."""
+    sampler = job.plugins.sampler
+    return bool((sampler.needs | sampler.uses) - {EMBEDDING})
+
+
+def embedding_due(job: Job) -> bool:
+    """Whether the sampler goes by embeddings that the detector gives, and some items have none yet."""
+    sampler, detector = job.plugins.sampler, job.plugins.detector
+    if EMBEDDING not in (sampler.needs | sampler.uses) & detector.gives:
+        return False
+    embedded = job.state.facts.embedded.get(detector.name)
+    return embedded is None or embedded.rows < len(job.items)
+
+
+def rank(job: Job, rows: Rows, n: int) -> tuple[Rows, str]:
+    """The sampler's ``n`` best of ``rows`` and its reason; random where what it needs is not there.
+
+    Raises:
+        PluginFault: The sampler picked something else than distinct rows that it was shown.
+    """
+    sampler, view = job.plugins.sampler, _view(job, rows)
+    generator = rng(job.seed, "pick", len(job.state.facts.batches) + 1)
+    lacking = sorted(sampler.needs - view.columns.keys())
+    if lacking:
+        return generator.permutation(view.rows)[:n], f"at random, as there is no {', '.join(lacking)} to go by"
+    with blame("sampler", sampler.name, "select"):
+        ranking, reason = sampler.select(view, n, generator)
+        ranking = np.asarray(ranking)
+    expected = min(n, len(view.rows))
+    if (
+        ranking.shape != (expected,)
+        or ranking.dtype.kind not in "iu"
+        or len(np.unique(ranking)) != expected
+        or not np.isin(ranking, view.rows).all()
+    ):
+        raise PluginFault(
+            f"sampler {sampler.name!r} must pick {expected} of the rows that it was shown, each once; "
+            f"see: gtloop plugins check {sampler.name}"
+        )
+    return ranking.astype(np.int32), str(reason)
+
+
+def _view(job: Job, rows: Rows) -> PoolView:
+    """The candidates of ``rows`` that have what there is to have: predictions, embeddings."""
+    model = job.state.facts.model
+    view = PoolView(rows)
+    if model is not None and model.predicted is not None:
+        known, columns, _ = read_predictions(job, model.predicted, rows)
+        columns["score"] = score(job, columns).astype(np.float32)
+        view = PoolView(known, columns)
+    sampler = job.plugins.sampler
+    if EMBEDDING not in sampler.needs | sampler.uses:
+        return view
+    return _with_embeddings(job, view)
+
+
+def _with_embeddings(job: Job, view: PoolView) -> PoolView:
+    embedded, vectors = read_embeddings(job, view.rows)
+    if not len(embedded):
+        return view
+    keep = np.isin(view.rows, embedded)
+    columns = {name: column[keep] for name, column in view.columns.items()}
+    _, labelled = read_embeddings(job, job.state.rows(HUMAN, TRAIN))
+    return PoolView(embedded, {**columns, EMBEDDING: vectors}, {EMBEDDING: labelled.reshape(-1, vectors.shape[1])})
