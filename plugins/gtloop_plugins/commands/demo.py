@@ -9,7 +9,7 @@ import typer
 
 from gtloop.cli import EXIT, JsonFlag, Overrides
 
-CLASSES = {"bbox": ("bird",)}
+CLASSES = {"bbox": ("bird",), "segmentation": ("background", "bird")}
 DATASET = {"promise.kind": "dataset", "promise.max_loss": 0.2}
 """What a few minutes of training on hard pictures can keep; target .6 for machine labels alone takes more labels."""
 NOISE = 0.5
@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
         ctx: typer.Context,
         out: Annotated[Path, typer.Option(help="Folder of the pictures and the run.")] = Path("demo"),
         images: Annotated[int, typer.Option(help="How many pictures.", min=30)] = 300,
-        task: Annotated[str, typer.Option(help="bbox or classification.")] = "bbox",
+        task: Annotated[str, typer.Option(help="bbox, classification or segmentation.")] = "bbox",
         preset: Annotated[str, typer.Option(help="default or ground-truth.")] = "default",
         promise: Annotated[
             str,
@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
 
         flags = {
             "run.source": str((out / "images").resolve()),
-            "run.truth": str((out / "truth.jsonl").resolve()),
+            "run.truth": str((out / ("masks" if task == "segmentation" else "truth.jsonl")).resolve()),
             "run.task": task,
             "run.classes": _classes(task),
             "run.annotator": "synthetic",
@@ -50,6 +50,7 @@ def register(app: typer.Typer) -> None:
             "run.preset": preset,
             "run.seed": seed,
             "annotators.synthetic": {"noise": NOISE},
+            **({"tasks.segmentation": {"background": "background"}} if task == "segmentation" else {}),
             **(DATASET if promise == "dataset" and preset == "default" else {}),
         }
         settings = config.load(None, flags, tuple(override or ()))

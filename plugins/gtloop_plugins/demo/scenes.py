@@ -32,7 +32,7 @@ from gtloop_plugins.demo.species import SPECIES
 
 __all__ = ["EMPTY_SHARE", "SPECIES", "TASKS", "Scene", "make_scene", "write_dataset"]
 
-VERSION = 1
+VERSION = 2
 """Of the pictures: raised when the same seed no longer gives the same ones."""
 TASKS = ("bbox", "classification", "segmentation")
 EMPTY_SHARE = 0.09
@@ -165,7 +165,7 @@ def _make(folder: str, seed: int, index: int, size: tuple[int, int], task: str) 
     write_bytes(Path(folder) / "images" / f"{name}.jpg", scene.jpeg)
     if task == "segmentation":
         file = io.BytesIO()
-        Image.fromarray(scene.mask).save(file, "PNG")
+        Image.fromarray((scene.mask > 0).astype(np.uint8)).save(file, "PNG")
         write_bytes(Path(folder) / "masks" / f"{name}.png", file.getvalue())
     return json.dumps({"name": f"{name}.jpg", "payload": _payload(scene, task, name)})
 
@@ -222,7 +222,7 @@ def write_dataset(
 
     A line of the truth is ``{"name": "00000.jpg", "payload": {...}}``. The payload is a label of the
     task: ``bbox`` boxes of one category ``bird``; ``classification`` the species of the only bird;
-    ``segmentation`` names the index PNG (0 background, i + 1 for species i) in ``folder/masks``.
+    ``segmentation`` names the index PNG (0 background, 1 bird) in ``folder/masks``.
     Made again after an interruption, it goes on where it was; the result is the same.
 
     Args:
