@@ -1,6 +1,6 @@
 """How far people agree on the same items, and how much a label made of their answers can be relied on.
 
-What each worker did is in ``gtloop.crew``. numpy only; no file, no state; every draw is keyed.
+What each worker did: ``gtloop.workers``. numpy only; no file, no state; every draw is keyed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Alpha(NamedTuple):
         observed: Mean distance of two values of one item; None without a pair.
         expected: Mean distance of two values of any items; None without a pair.
         units: Items with at least two values.
-        values: Their values.
+        values: Of these items.
         pairs: Comparable pairs drawn for ``expected``; None where it is exact.
     """
 
@@ -48,6 +48,19 @@ class Alpha(NamedTuple):
     units: int = 0
     values: int = 0
     pairs: int | None = None
+
+    @property
+    def meaning(self) -> str:
+        """What the value says of single answers, by Krippendorff's marks (Content Analysis, 2004, page 241)."""
+        if self.value is None:
+            return "undefined: no item has two answers, or all answers are the same"
+        if self.value >= 0.8:
+            return "people agree: single answers are reliable"
+        if self.value >= 0.667:
+            return "people mostly agree: single answers allow tentative conclusions"
+        if self.value > 0.1:
+            return "people differ: rely on labels made of several answers, and see whether the instructions are clear"
+        return "people agree hardly more than by chance: see whether the instructions and categories are clear"
 
 
 def krippendorff_alpha(
@@ -64,8 +77,8 @@ def krippendorff_alpha(
     disagreement then takes pairs of different units only, since what one unit's people said is alike by design,
     and would be most of what is left.
 
-    The standard error is of the items as a sample (ratio estimator) and, with drawn pairs, of the draw, whose share
-    is ``(1 - alpha) * s / (expected * sqrt(pairs))`` for distances of standard deviation ``s``.
+    The standard error is of the items as a sample (ratio estimator) and, with drawn pairs, of the draw: the latter is
+    ``(1 - alpha) * s / (expected * sqrt(pairs))`` for distances of standard deviation ``s``.
 
     Args:
         units: The values given to each item, one a worker; those with less than two do not count.
@@ -111,8 +124,8 @@ def _key(value: Any) -> Hashable:
 class _Distances:
     """Distances of values by their number, each computed once; ``nan``: whether some pair was not comparable."""
 
-    def __init__(self, values: Sequence[V], distance: Callable[[V, V], float]) -> None:
-        self._of = lambda a, b: float(distance(values[a], values[b]))
+    def __init__(self, values: Sequence[Any], distance: Callable[[Any, Any], float]) -> None:
+        self._values, self._distance = values, distance
         self._known: dict[tuple[int, int], float] = {}
         self.nan = False
 
@@ -121,7 +134,7 @@ class _Distances:
             return 0.0
         key = (a, b) if a < b else (b, a)
         if key not in self._known:
-            self._known[key] = self._of(*key)
+            self._known[key] = float(self._distance(self._values[key[0]], self._values[key[1]]))
             self.nan |= math.isnan(self._known[key])
         return self._known[key]
 
@@ -174,9 +187,8 @@ def _expected_drawn(
             if len(found) == pairs:
                 break
     kept = np.array([d for d, same in found if not (same and apart.nan)])
-    if len(kept) < 2:
-        return None, 0.0, len(kept)
-    return float(kept.mean()), float(kept.var(ddof=1)) / len(kept), len(kept)
+    mean, variance = (float(kept.mean()), float(kept.var(ddof=1)) / len(kept)) if len(kept) > 1 else (None, 0.0)
+    return mean, variance, len(kept)
 
 
 class Halves(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -12,13 +13,13 @@ import numpy as np
 
 from gtloop import config
 from gtloop.config import Settings
-from gtloop.errors import RunError
+from gtloop.errors import BadAnswer, RunError
 from gtloop.interfaces import Context, ExportRow, Frame, Task
 from gtloop.items import Items
 from gtloop.job import Plugins, fold_ledger, make_promise
 from gtloop.ledger import Entry, Ledger
 from gtloop.letters import check_renaming, refuse_cancelled
-from gtloop.records import Label, Payload
+from gtloop.records import Answer, Label, Payload, Purpose
 from gtloop.state import ASKED, HUMAN, LATER, MACHINE, POOL, QUARANTINED, RELABEL, STATUS, UNLABELABLE, State
 from gtloop.status import status
 from gtloop.store import Store
@@ -158,6 +159,33 @@ class Run:
                 )
         return found
 
+    def answers(self, task: Task | None = None) -> Iterator[tuple[int, Purpose, list[Answer]]]:
+        """What people said so far: row, purpose and answers of each request that has some, in the order of requests.
+
+        With a task, only answers that fit its form, as ``fitting`` returns them; without, all as they were given.
+        Declined answers are among them. A row that was labelled again has several requests.
+        """
+        said: dict[str, list[Answer]] = {}
+        for ref in self.state.facts.answer_files:
+            t = self.store.read(ref)
+            names = ("id", "request", "worker", "outcome", "at", "active_seconds", "price", "payload_json")
+            for *texts, seconds, price, payload in zip(*(t[n] for n in names), strict=True):
+                fields = dict(zip(names[:5], texts, strict=True))
+                answer = Answer(**fields, active_seconds=float(seconds), price=int(price), payload=payload)
+                said.setdefault(answer.request, []).append(answer)
+        for batch in self.state.facts.batches.values():
+            t = self.store.read(batch.requests, ["request", "row", "purpose"])
+            for request, row, purpose in zip(t["request"], t["row"], t["purpose"], strict=True):
+                given = said.pop(request, [])
+                found = given if task is None else fitting(self, task, int(row), given)
+                if found:
+                    yield int(row), purpose, found
+
+    def skills(self) -> dict[str, Any]:
+        """The task's statistics of the workers, as of the latest labels of people; empty where it keeps none."""
+        ref = self.state.facts.skills
+        return {} if ref is None else dict(self.store.read(ref)["skills_json"][0])
+
     def reasons(self) -> dict[int, str]:
         """Why rows have no label."""
         found: dict[int, str] = {}
@@ -183,6 +211,19 @@ class Run:
             first = row if item.alias_of is None else item.alias_of
             reason = "" if label is not None else reasons.get(first, _why(self.state, original))
             yield ExportRow(item, label, width, height, STATUS[code], reason)
+
+
+def fitting(run: Run, task: Task, row: int, answers: Sequence[Answer]) -> list[Answer]:
+    """The answers that fit the form, payloads canonical, in the display frame and the categories of now."""
+    found = []
+    for answer in answers:
+        if answer.outcome != "label":
+            found.append(answer.model_copy(update={"payload": None}))
+        elif answer.payload is not None:
+            with suppress(BadAnswer):
+                payload = task.parse(task.recategorize(answer.payload, run.state.facts.renamed), run.items[row])
+                found.append(answer.model_copy(update={"payload": payload}))
+    return found
 
 
 _WHY = {

@@ -39,8 +39,9 @@ def gtloop_detectors() -> list[type[Detector]]:
     from gtloop_plugins.detectors.predictions import Predictions
     from gtloop_plugins.detectors.stub import Stub
     from gtloop_plugins.detectors.torchvision import TorchvisionDetector
+    from gtloop_plugins.detectors.ultralytics import UltralyticsDetector
 
-    return [Predictions, Stub, TorchvisionDetector]
+    return [Predictions, Stub, TorchvisionDetector, UltralyticsDetector]
 
 
 @gtloop.hookimpl
@@ -84,7 +85,7 @@ def gtloop_executors() -> list[type[Executor]]:
 
 @gtloop.hookimpl
 def gtloop_commands(app: typer.Typer) -> None:
-    from gtloop_plugins.commands import change, demo, newplugin, plugins, predict, report
+    from gtloop_plugins.commands import change, demo, newplugin, plugins, predict, report, workers
 
     newplugin.register(plugins.app)
     app.add_typer(plugins.app, name="plugins")
@@ -92,6 +93,7 @@ def gtloop_commands(app: typer.Typer) -> None:
     demo.register(app)
     predict.register(app)
     report.register(app)
+    workers.register(app)
 
 
 @gtloop.hookimpl

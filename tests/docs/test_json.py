@@ -22,6 +22,7 @@ CLI = ROOT / "docs" / "cli.md"
 SAMPLES: dict[str, list[list[str]]] = {
     "gtloop status": [["RUN"]],
     "gtloop report": [["RUN"]],
+    "gtloop workers": [["RUN"]],
     "gtloop export": [["RUN", "--out", "OUT"]],
     "gtloop predict": [["RUN", "PHOTOS", "--out", "OUT"]],
     "gtloop pause": [["WAITING"]],

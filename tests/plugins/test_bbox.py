@@ -15,7 +15,7 @@ from gtloop.interfaces import Context
 from gtloop.labels import BoxesLabel, RawBoxes, iou_matrix
 from gtloop.records import Answer, Item, Payload
 from gtloop_plugins.tasks.bbox import BBox
-from gtloop_plugins.tasks.bbox.matching import link
+from gtloop_plugins.tasks.bbox.linking import link
 
 calm = settings(deadline=None)
 
@@ -116,7 +116,8 @@ def test_consolidation_ignores_the_order(payloads: list[Payload], random: Any) -
 def test_unanimous_answers_are_the_label(payload: Payload, workers: int) -> None:
     made = TASK.consolidate(answers(*[payload] * workers), {})
     assert plain(made.payload) == plain(payload)
-    assert made.confidence == pytest.approx(1)
+    # Not 1: nobody is sure that all of a few people, who may err, did not err alike.
+    assert 0.4 < made.confidence < 1
     assert made.agreement == 1
 
 
@@ -167,8 +168,12 @@ def test_quorum_is_half_and_the_confidence_shows_it() -> None:
         made = TASK.consolidate(answers(*[label(b)] * having, *[label()] * (workers - having)), {})
         assert made.payload is not None
         assert bool(made.payload["boxes"]) is kept
-        expected = having / workers if kept else 1 - having / workers
-        assert made.confidence == pytest.approx(expected)
+    sure = [TASK.consolidate(answers(*[label(b)] * k, *[label()] * (3 - k)), {}).confidence for k in range(4)]
+    assert sure[3] > sure[2] > 0.5
+    assert sure[0] > sure[1] > 0.5, "one of three drew something: nothing is there, but less surely"
+    half = TASK.consolidate(answers(label(b), label()), {})
+    assert half.payload is not None
+    assert 0.4 < half.payload["boxes"][0]["confidence"] < 0.6
 
 
 def test_category_is_voted_apart_from_geometry() -> None:
@@ -178,7 +183,7 @@ def test_category_is_voted_apart_from_geometry() -> None:
     assert plain(made.payload) == [("cat", 10, 10, 50, 51)]
     tie = TASK.consolidate(answers(label(box("dog", 0, 0, 9, 9)), label(box("cat", 0, 0, 9, 9))), {})
     assert plain(tie.payload) == [("cat", 0, 0, 9, 9)]
-    assert tie.confidence == pytest.approx(0.5)
+    assert 0.2 < tie.confidence < 0.5, "each of two categories is as likely, and a third one possible"
 
 
 def test_objects_of_two_categories_in_one_place_stay_apart() -> None:
@@ -192,7 +197,7 @@ def test_close_objects_are_told_apart_by_category() -> None:
     two = label(box("dog", 10, 10, 50, 50), box("bird", 12, 12, 52, 52))
     made = TASK.consolidate(answers(one, two), {})
     assert plain(made.payload) == [("bird", 11, 11, 51, 51), ("dog", 11, 11, 51, 51)]
-    assert made.confidence > 0.9
+    assert made.confidence > 0.8
 
 
 def test_who_cannot_tell_does_not_count() -> None:
@@ -351,7 +356,8 @@ def test_evaluate_by_hand() -> None:
     assert figures["mean"] == pytest.approx((0.8 / 3 + 1) / 2)
     assert figures["matched_iou"] == pytest.approx(0.8)
     assert figures["recall"] == figures["precision"] == 0.5
-    assert figures["ap50"] == pytest.approx(0.5)
+    assert figures["ap50"] == figures["ap75"] == pytest.approx(51 / 101), "of 101 recalls 51 are up to .5"
+    assert figures["ap"] == pytest.approx(0.7 * 51 / 101), "an IoU of .8 is a hit at .5 to .8"
     assert TASK.evaluate([(truth, truth)])["ap50"] == 1.0
     assert np.isnan(TASK.evaluate([])["mean"])
 

@@ -10,57 +10,13 @@ from hypothesis import strategies as st
 from gtloop.errors import BadAnswer
 from gtloop.interfaces import Context
 from gtloop.labels import RawClasses
-from gtloop.records import Answer, Item
+from gtloop.records import Item
 from gtloop_plugins.tasks.classification import Classification
 
 CATEGORIES = ("bird", "cat", "dog")
 TASK = Classification(Classification.Options(), Context(categories=CATEGORIES))
 ITEM = Item(row=0, id="i", name="a.jpg", uri="a.jpg")
 names = st.sampled_from(CATEGORIES)
-
-
-def answer(worker: str, category: str | None, outcome: str = "label") -> Answer:
-    payload = {"category": category} if category else None
-    return Answer.model_validate(
-        {"id": f"a-{worker}", "request": "r", "worker": worker, "outcome": outcome, "payload": payload, "at": "t"}
-    )
-
-
-def answers(*categories: str) -> list[Answer]:
-    return [answer(f"w{n}", c) for n, c in enumerate(categories)]
-
-
-@settings(deadline=None)
-@given(st.lists(names, min_size=1, max_size=6), st.randoms(use_true_random=False))
-def test_consolidation_ignores_the_order(votes: list[str], random: Any) -> None:
-    given_answers = answers(*votes)
-    made = TASK.consolidate(given_answers, {})
-    assert made == TASK.consolidate(random.sample(given_answers, len(given_answers)), {})
-    assert made.payload is not None
-    assert votes.count(made.payload["category"]) == max(votes.count(v) for v in votes)
-
-
-def test_consolidation_by_hand() -> None:
-    made = TASK.consolidate(answers("cat", "dog", "cat", "cat"), {})
-    assert made.payload == {"category": "cat", "confidence": 0.75}
-    assert (made.confidence, made.agreement) == (0.75, 0.5)
-    tie = TASK.consolidate(answers("dog", "cat"), {})
-    assert tie.payload == {"category": "cat", "confidence": 0.5}
-    assert TASK.consolidate(answers("dog"), {}) == ({"category": "dog", "confidence": 1.0}, 1.0, 1.0)
-
-
-def test_who_cannot_tell_does_not_count() -> None:
-    unsure = [answer(w, None, "cannot_tell") for w in ("x", "y")]
-    assert TASK.consolidate([*unsure, *answers("dog")], {}).confidence == 1
-    assert TASK.consolidate(unsure, {}).payload is None
-
-
-def test_one_worker_has_one_vote() -> None:
-    twice = [answer("w", "cat"), answer("w", "cat").model_copy(update={"id": "b"}), *answers("dog", "dog")]
-    made = TASK.consolidate(twice, {})
-    assert made.payload is not None
-    assert made.payload["category"] == "dog"
-    assert made.confidence == pytest.approx(2 / 3)
 
 
 @given(names, names)

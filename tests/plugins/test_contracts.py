@@ -28,6 +28,7 @@ from gtloop_plugins.annotators.synthetic import Synthetic
 from gtloop_plugins.detectors.predictions import Predictions
 from gtloop_plugins.detectors.stub import Stub
 from gtloop_plugins.detectors.torchvision import TorchvisionDetector
+from gtloop_plugins.detectors.ultralytics import UltralyticsDetector
 from gtloop_plugins.executors.local import Local
 from gtloop_plugins.formats.coco import Coco
 from gtloop_plugins.formats.csvfile import CsvFile
@@ -121,6 +122,21 @@ class TestTorchvision(DetectorContract):
 
     plugin = TorchvisionDetector
     options = {"epochs": 1, "min_steps": 2, "image_size": 64, "class_size": 64, "mirror": False, "device": "cpu"}
+
+
+class TestUltralytics(DetectorContract):
+    """From nothing and for two steps: what is checked is the contract, not the quality."""
+
+    plugin = UltralyticsDetector
+    options = {
+        "scratch": True,
+        "epochs": 1,
+        "min_steps": 2,
+        "batch": 8,
+        "imgsz": 64,
+        "class_imgsz": 64,
+        "device": "cpu",
+    }
 
 
 class TestRandom(SamplerContract):

@@ -191,7 +191,7 @@ class TestPage:
         html = self.html(registry, boxes, tmp_path)
         assert {p.name for p in tmp_path.iterdir()} == {
             "index.html",
-            *(f"{n}.png" for n in ("iterations", "cost", "quality", "confidence", "objects", "categories")),
+            *(f"{n}.png" for n in ("iterations", "cost", "quality", "confidence", "objects", "categories", "people")),
         }
         assert "torn.png" in html
         assert "damaged or truncated" in html

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from gtloop import masks
 from gtloop.errors import BadAnswer, BadLabels
-from gtloop.interfaces import Context
+from gtloop.interfaces import Context, Hint
 from gtloop.labels import RawMasks, SegmentationLabel
 from gtloop.masks import BACKGROUND, VOID
 from gtloop.records import Answer, Item, Payload
@@ -328,9 +328,11 @@ def test_skills_tell_the_good_from_the_bad() -> None:
     for _ in range(8):
         skills = TASK.skills([item, item[::-1]], skills)
     assert json.loads(json.dumps(skills)) == skills
-    iou = {w: s["iou"] / s["items"] for w, s in skills["workers"].items()}
     assert {s["items"] for s in skills["workers"].values()} == {16}
-    assert iou["good"] == iou["same"] > iou["fair"] > iou["bad"]
+    found = TASK.skill(skills)
+    assert found["good"] == found["same"] > found["fair"] > found["bad"]
+    assert 0.8 < found["good"] <= 1
+    assert found["bad"] < 0.2
     # Alone against two whom nobody trusts, the good one is believed.
     known = {**skills["workers"], "worse": skills["workers"]["bad"]}
     against = [item[0], answer("bad", label(far)), answer("worse", label(far))]
@@ -341,12 +343,60 @@ def test_skills_tell_the_good_from_the_bad() -> None:
 def test_skills_need_two_people_and_do_not_reward_void() -> None:
     assert TASK.skills([answers(full(1)), []], {}) == {}
     assert TASK.skills([[answer("a", None, "empty"), answer("b", None, "empty")]], {}) == {}
+    assert TASK.skill({}) == {}
     lazy = TASK.skills([answers(full(VOID), full(1), full(1))], {})["workers"]
     assert lazy["w0"]["iou"] == 0
-    # What the others leave void is nobody's fault.
-    shy = TASK.skills([answers(full(1), box(VOID, 0, 0, 3, 6, on=full(1)))], {})["workers"]
-    assert shy["w0"]["iou"] == 1
-    assert shy["w1"]["iou"] == pytest.approx(4 / 7)
+    # What the others leave void is nobody's fault; and nobody is judged by who says void only.
+    shy = TASK.skills([answers(full(1), box(VOID, 0, 0, 3, 6, on=full(1)))] * 30, {})
+    found = TASK.skill(shy)
+    assert found["w0"] > found["w1"] + 0.2
+    assert set(TASK.skills([answers(full(VOID), full(1))], {})["workers"]) == {"w0"}
+
+
+def test_skills_do_not_sink_with_the_company() -> None:
+    """Who meets careless people looks no worse than who meets careful ones."""
+    truth = np.kron(np.random.default_rng(0).integers(0, 3, (8, 8)), np.ones((8, 8), np.int64))
+
+    def copied(wrong: float, *seed: int) -> Payload:
+        own = np.random.default_rng(seed)
+        return label(np.where(own.random(truth.shape) < wrong, own.integers(0, 3, truth.shape), truth))
+
+    wrong = {"one": 0.1, "other": 0.1, "a": 0.05, "b": 0.05, "c": 0.5, "d": 0.5}
+    company = ["one a b", "other c d", "a b c", "a b d"]
+    items = [
+        [answer(w, copied(wrong[w], n, m, k)) for k, w in enumerate(names.split())]
+        for n in range(12)
+        for m, names in enumerate(company)
+    ]
+    found = TASK.skill(TASK.skills(items, {}))
+    assert found["one"] == pytest.approx(found["other"], abs=0.07)
+    assert found["a"] > found["other"] > found["c"] + 0.2
+
+
+def test_a_known_truth_judges_alone() -> None:
+    truth, wrong = full(1), full(2)
+    item = answers(truth, wrong, wrong)
+    told = TASK.skills([item] * 20, {}, [Hint(gold=label(truth))] * 20)
+    assert told["workers"]["w0"] == {"items": 20, "weight": 20.0, "iou": 20.0}
+    assert told["workers"]["w1"]["iou"] == told["workers"]["w2"]["iou"] == 0
+    assert (dense(TASK.consolidate(item, told).payload) == truth).all(), "one who is known to be right beats two"
+    assert (dense(TASK.consolidate(item, TASK.skills([item] * 20, {}, [Hint()] * 20)).payload) == wrong).all()
+    alone = TASK.skills([[answer("w", None, "empty")]], {}, [Hint(gold=label(full(BACKGROUND)))])
+    assert alone["workers"]["w"]["iou"] == 1, "a truth says how large the image is"
+    assert TASK.skills([item], {}, [Hint(gold=label(full(VOID)))]) == {}, "a truth that is all void says nothing"
+
+
+def test_skills_of_a_run_that_began_with_the_first_version_are_read() -> None:
+    skills = {"workers": {"w0": {"items": 9, "iou": 6.3}}}
+    assert TASK.skill(skills)["w0"] == pytest.approx(0.7)
+    assert TASK.skills([answers(full(1), full(1))], skills)["workers"]["w0"]["items"] == 10
+
+
+def test_the_best_of_three_does_not_decide_alone() -> None:
+    good = {"items": 200, "weight": 200.0, "iou": 200.0}
+    known = {"workers": {"w0": good}}
+    made = TASK.consolidate(answers(full(1), full(2), full(2)), known)
+    assert (dense(made.payload) == 2).all(), "two people of the usual skill outvote any one"
 
 
 # --------------------------------------------------------------------------------------------- people
@@ -602,8 +652,3 @@ def test_form() -> None:
     assert form.primitives[0].kind == "mask"
     assert form.primitives[0].categories == CATEGORIES
     assert TASK.empty() is None
-
-
-def test_nothing_is_learnt_where_the_others_leave_every_pixel_open() -> None:
-    split = TASK.skills([answers(full(1), full(2), full(0))], {})
-    assert split == {}

@@ -21,6 +21,7 @@ from gtloop.records import Item
 from gtloop_plugins.detectors.torchvision import TorchvisionDetector, weights
 from gtloop_plugins.detectors.torchvision.augment import box_view, class_view, recolour
 from gtloop_plugins.detectors.torchvision.images import GRID, LONGEST, working_size
+from gtloop_plugins.detectors.torchvision.schedule import Schedule, hold_out, optimise, steps_for
 
 torch = pytest.importorskip("torch", reason="gtloop[vision] is not installed")
 pytest.importorskip("torchvision", reason="gtloop[vision] is not installed")
@@ -335,3 +336,115 @@ def test_the_saved_model_is_data_only(tmp_path: Path) -> None:
     assert card["categories"] == list(COLOURS)
     assert card["options"]["channels"] == 32
     torch.load(tmp_path / "m" / "model.pt", weights_only=True)
+
+
+@pytest.mark.parametrize(
+    ("n", "steps"), [(2, 300), (20, 300), (200, 1200), (400, 2000), (2000, 2000), (20000, 2000)], ids=str
+)
+def test_schedule_follows_the_amount_of_data(n: int, steps: int) -> None:
+    assert steps_for(n, 4, 24, 300, 2000, 1.0) == steps
+    assert steps_for(n, 4, 24, 300, 2000, 0.5) == pytest.approx(steps / 2, rel=0.02)
+    assert steps_for(n, 4, 24, 300, 2000, 1e-6) == 1
+
+
+def test_held_out_examples_are_a_share_of_many() -> None:
+    for n in (2, 59):
+        learn, held = hold_out(n, 0.15, seed=1)
+        assert learn.tolist() == list(range(n))
+        assert len(held) == 0
+    assert len(hold_out(500, 0.0, seed=1)[1]) == 0
+    for n, expected in ((60, 9), (400, 60)):
+        learn, held = hold_out(n, 0.15, seed=1)
+        assert len(held) == expected
+        assert sorted([*learn, *held]) == list(range(n))
+    assert len(hold_out(60, 0.02, seed=1)[1]) == 8
+    assert hold_out(60, 0.15, seed=1)[1].tolist() != hold_out(60, 0.15, seed=2)[1].tolist()
+
+
+def line(patience: float, held_out: Any) -> tuple[dict[str, Any], dict[str, float]]:
+    """Fit y = 2x by 100 steps; ``held_out`` is given the slope of the averaged weights."""
+    torch.manual_seed(0)
+    net = torch.nn.ModuleDict({"body": torch.nn.Linear(1, 1, bias=False), "head": torch.nn.Linear(1, 1, bias=False)})
+    x = torch.linspace(-1, 1, 20)[:, None]
+
+    def loss_of(indices: Any) -> Any:
+        return (net["head"](net["body"](x[indices])) - 2 * x[indices]).square().mean()
+
+    def slope(other: Any) -> float:
+        return float(held_out((other["head"].weight * other["body"].weight).item()))
+
+    schedule = Schedule(100, 4, 0.1, 0.1, 0.0, 0.9, patience)
+    rng = np.random.default_rng(0)
+    return optimise(net, net["body"], np.arange(20), schedule, rng, loss_of, lambda *a, **k: None, slope)
+
+
+def test_early_stopping_keeps_the_best_weights() -> None:
+    """A loss that never gets better after the first check ends the fit after the patience, and brings those back."""
+    seen: list[float] = []
+
+    def worse(slope: float) -> float:
+        seen.append(slope)
+        return float(len(seen))
+
+    state, figures = line(0.2, worse)
+    assert (figures["kept_at"], figures["stopped_at"], figures["steps"]) == (50, 70, 70)
+    assert figures["held_out"] == 1
+    kept = (state["head.weight"] * state["body.weight"]).item()
+    assert kept == pytest.approx(seen[0])
+    assert kept != pytest.approx(seen[-1])
+
+
+def test_no_early_stop_while_it_gets_better() -> None:
+    count = iter(range(1000, 0, -1))
+    _, figures = line(0.05, lambda slope: next(count))
+    assert figures["kept_at"] == figures["stopped_at"] == figures["steps"] == 100
+
+
+def test_early_stopping_in_a_real_fit(tmp_path: Path) -> None:
+    """Sixty examples: nine are held out, figures say so, and the same seed gives the same model."""
+    d = detector("bbox", max_steps=4, hold_out=0.15, image_size=64)
+    data = examples(tmp_path / "in", "bbox", 60)
+    one, two = (d.fit(data, tmp_path / name, seed=1) for name in "ab")
+    assert one == two
+    assert np.isfinite(one["held_out"])
+    assert one["kept_at"] <= one["stopped_at"] == one["steps"] <= 4
+    a, b = (torch.load(tmp_path / name / "model.pt", weights_only=True) for name in "ab")
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert "held_out" not in detector("bbox", max_steps=1, hold_out=0.0, image_size=64).fit(
+        data, tmp_path / "c", seed=1
+    )
+
+
+@pytest.mark.parametrize("task", ["bbox", "classification", "segmentation"])
+def test_embeddings_are_the_same_for_the_same_image(task: str, odd_images: list[Image.Image]) -> None:
+    d = detector(task)
+    items = [Item(row=i, id=str(i), name=str(i), uri="") for i in range(len(odd_images))]
+    prepared = [d.prepare(image, item) for image, item in zip(odd_images, items, strict=True)]
+    together = d.embed_batch(d.embedder(), prepared)
+    assert together.shape == (len(odd_images), 128)
+    assert together.dtype == np.float32
+    assert np.isfinite(together).all()
+    alone = np.concatenate([d.embed_batch(d.embedder(), [p]) for p in prepared])
+    assert np.allclose(together, alone, atol=1e-4)
+    assert d.embed_batch(d.embedder(), []).shape == (0, 128)
+
+
+def test_embeddings_tell_colours_apart(tmp_path: Path) -> None:
+    """The nearest neighbour of a picture has its category, without any fit."""
+    d = detector("classification", class_size=96)
+    data = examples(tmp_path / "in", "classification", 40)
+    found = d.embed_batch(d.embedder(), [d.prepare(e.open(), e.item) for e in data])
+    distance = np.linalg.norm(found[:, None] - found[None], axis=2) + np.eye(len(data)) * 1e9
+    same = [data[i].payload == data[j].payload for i, j in enumerate(distance.argmin(1))]
+    assert np.mean(same) > 0.85
+
+
+def test_embeddings_tell_digits_apart(shared_data: Path) -> None:
+    """The nearest of 300 digits is of the same class far more often than the one in ten of chance."""
+    d = detector("classification", tuple("0123456789"))
+    files = [f for name in "0123456789" for f in sorted((shared_data / "digits" / name).glob("*.png"))[:30]]
+    item = Item(row=0, id="0", name="0", uri="")
+    found = d.embed_batch(d.embedder(), [d.prepare(Image.open(f), item) for f in files])
+    distance = np.linalg.norm(found[:, None] - found[None], axis=2) + np.eye(len(files)) * 1e9
+    same = [files[i].parent == files[j].parent for i, j in enumerate(distance.argmin(1))]
+    assert np.mean(same) > 0.5

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from gtloop.workers import Worker
+
 HUMAN, MACHINE, TRUTH = "#4c72b0", "#dd8452", "#2f9e57"
 ANSWER = "#9fb6da"
 """Single answers of people: a paler blue than their label."""
@@ -274,6 +276,29 @@ def _spread(y: Floats) -> Floats:
 
 def _alpha(n: int) -> float:
     return float(np.clip(60 / max(n, 1), 0.15, 0.7))
+
+
+# ----------------------------------------------------------------------------------------- people
+
+
+def people(workers: Sequence[Worker], timed: bool, metric: str) -> Draw:
+    """Quality against median time (``timed``) or number of answers, one dot a worker; all have a quality."""
+
+    def draw(figure: Figure, theme: Theme) -> None:
+        ax = figure.subplots()
+        x = np.array([w.seconds if timed else w.answers for w in workers], np.float64)
+        y = np.array([w.quality for w in workers], np.float64)
+        scored = np.array([w.scored for w in workers], np.float64)
+        rings = [theme.ink if w.flag else theme.paper for w in workers]
+        ax.scatter(x, y, s=14 + 140 * scored / scored.max(), color=theme.human, alpha=0.75, edgecolors=rings)
+        for w, at in zip(workers, zip(x, y, strict=True), strict=True):
+            if w.flag:
+                ax.annotate(_short(w.worker), at, textcoords="offset points", xytext=(8, -3), fontsize=8.5)
+        ax.set(xscale="log", xlabel="median seconds of an answer" if timed else "answers", ylabel=metric)
+        ax.set_ylim(-0.05, 1.05)
+        ax.xaxis.set_major_formatter("{x:g}")
+
+    return draw
 
 
 # ------------------------------------------------------------------------------- objects, categories

@@ -15,6 +15,7 @@ from gtloop.errors import BadAnswer
 from gtloop.interfaces import ExportRow, Task
 from gtloop.job import known_labels
 from gtloop.records import Label, Payload
+from gtloop.workers import People, of_run
 
 if TYPE_CHECKING:
     from gtloop.opened import Run
@@ -54,11 +55,12 @@ class Facts:
     """Everything that a report shows.
 
     Attributes:
-        status: What ``gtloop status --json`` says, with ``quality``, ``evaluation`` and ``promise.true``.
+        status: What ``gtloop status --json`` says, with ``quality``, ``evaluation``, ``people`` and ``promise.true``.
         measured: Labels in row order, aliases excepted.
         rows: One row an item, as an export has them.
         reasons: Iteration to why its images were picked.
         truth: Path of the truth, None without one.
+        people: The report on workers, None where nobody has answered.
     """
 
     status: dict[str, Any]
@@ -66,6 +68,7 @@ class Facts:
     rows: list[ExportRow]
     reasons: dict[int, str]
     truth: str | None
+    people: People | None = None
 
     def of(self, source: str) -> list[Measured]:
         """The labels of ``human`` or ``machine``."""
@@ -93,8 +96,10 @@ def gather(run: Run, registry: Registry, truth: str | None = None) -> Facts:
     status["evaluation"] = by_source(measured, lambda ms: _evaluate(task, ms)) if has_truth else None
     status["truth"] = str(truth) if has_truth else None
     status["promise"] |= outcome(status["promise"], measured, status["items"])
+    people = of_run(run, task) if status["annotations"] else None
+    status["people"] = None if people is None else people.figures()
     reasons = {e.event.iteration: e.event.reason for e in run.events() if e.event.type == "batch-committed"}
-    return Facts(status, measured, list(run.rows(task)), reasons, truth)
+    return Facts(status, measured, list(run.rows(task)), reasons, truth, people)
 
 
 # ------------------------------------------------------------------------------------------- truth

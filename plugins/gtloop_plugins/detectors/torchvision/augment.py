@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from gtloop.masks import VOID, IndexMap
 from gtloop_plugins.detectors.torchvision.images import ImageArray
 
 FloatArray = NDArray[np.float64]
@@ -31,6 +32,23 @@ def warp(image: ImageArray, size: tuple[int, int], matrix: FloatArray) -> ImageA
     return np.asarray(canvas, dtype=np.uint8)
 
 
+def _place(
+    image: ImageArray, size: tuple[int, int], rng: np.random.Generator, fit: float, zoom: float, flip: bool
+) -> FloatArray:
+    """(2, 3) random map without rotation from ``image`` to a canvas of ``size``, scaled by ``fit`` times the zoom."""
+    width, height = size
+    scale = fit * zoom ** rng.uniform(-1, 1)
+    stretch = 1.1 ** rng.uniform(-0.5, 0.5)
+    sx, sy = scale * stretch, scale / stretch
+    # Anywhere inside a larger canvas, any crop out of a smaller one.
+    dx = rng.uniform(*sorted((0.0, width - sx * image.shape[1])))
+    dy = rng.uniform(*sorted((0.0, height - sy * image.shape[0])))
+    matrix = np.array([[sx, 0.0, dx], [0.0, sy, dy]])
+    if flip and rng.random() < 0.5:
+        matrix[0] = [-sx, 0.0, width - dx]
+    return matrix
+
+
 def box_view(
     image: ImageArray, boxes: FloatArray, size: tuple[int, int], rng: np.random.Generator, *, zoom: float, flip: bool
 ) -> tuple[ImageArray, FloatArray, NDArray[np.bool_]]:
@@ -49,22 +67,55 @@ def box_view(
     """
     width, height = size
     fit = np.sqrt(width * height / (image.shape[0] * image.shape[1]))
-    scale = fit * zoom ** rng.uniform(-1, 1)
-    stretch = 1.1 ** rng.uniform(-0.5, 0.5)
-    sx, sy = scale * stretch, scale / stretch
-    # Anywhere inside a larger canvas, any crop out of a smaller one.
-    dx = rng.uniform(*sorted((0.0, width - sx * image.shape[1])))
-    dy = rng.uniform(*sorted((0.0, height - sy * image.shape[0])))
-    matrix = np.array([[sx, 0.0, dx], [0.0, sy, dy]])
-    if flip and rng.random() < 0.5:
-        matrix[0] = [-sx, 0.0, width - dx]
+    matrix = _place(image, size, rng, float(fit), zoom, flip)
     x = boxes[:, 0::2] * matrix[0, 0] + matrix[0, 2]
-    y = boxes[:, 1::2] * sy + dy
+    y = boxes[:, 1::2] * matrix[1, 1] + matrix[1, 2]
     moved = np.stack([x.min(1), y.min(1), x.max(1), y.max(1)], axis=1)
     clipped = np.clip(moved, 0.0, [width, height, width, height])
     left = np.prod(np.clip(clipped[:, 2:] - clipped[:, :2], 0, None), axis=1)
     kept = left >= np.maximum(MIN_VISIBLE * np.prod(moved[:, 2:] - moved[:, :2], axis=1), 4.0)
     return warp(image, size, matrix), clipped, kept
+
+
+def mask_view(
+    image: ImageArray,
+    index: IndexMap,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    *,
+    zoom: float,
+    flip: bool,
+    stride: int,
+) -> tuple[ImageArray, IndexMap]:
+    """One random view for masks: a crop, where ``size`` is smaller than the image.
+
+    Args:
+        image: (H, W, 3) uint8.
+        index: (H, W) values of its pixels.
+        size: (width, height) of the view.
+        rng: Source of the randomness.
+        zoom: Largest change of scale, as a factor.
+        flip: Whether to mirror half of the views.
+        stride: Pixels of the view for one value of its map.
+
+    Returns:
+        The view; (height / stride, width / stride) values, ``VOID`` where the view shows no image.
+    """
+    matrix = _place(image, size, rng, 1.0, zoom, flip)
+    return warp(image, size, matrix), sample(index, size, matrix, stride)
+
+
+def sample(index: IndexMap, size: tuple[int, int], matrix: FloatArray, stride: int) -> IndexMap:
+    """Values of ``index`` under the middles of the cells of a canvas; arguments as for ``mask_view`` and ``warp``."""
+    at, inside = [], []
+    for axis, (side, length) in enumerate(zip(size, index.shape[::-1], strict=True)):
+        cells = (np.arange(side // stride) + 0.5) * stride
+        place = np.floor((cells - matrix[axis, 2]) / matrix[axis, axis]).astype(np.int64)
+        inside.append((place >= 0) & (place < length))
+        at.append(place.clip(0, length - 1))
+    found = index[np.ix_(at[1], at[0])]
+    found[~(inside[1][:, None] & inside[0])] = VOID
+    return found
 
 
 def class_view(image: ImageArray, rng: np.random.Generator, *, flip: bool) -> ImageArray:

@@ -13,7 +13,7 @@ from gtloop.labels import BoxesLabel, box_array
 from gtloop_plugins.detectors.torchvision import dense
 from gtloop_plugins.detectors.torchvision.augment import box_view, recolour
 from gtloop_plugins.detectors.torchvision.images import ImageArray, by_size, to_tensor
-from gtloop_plugins.detectors.torchvision.schedule import Schedule, epochs_for, optimise
+from gtloop_plugins.detectors.torchvision.schedule import Indices, hold_out, optimise, schedule_for
 
 if TYPE_CHECKING:
     from gtloop_plugins.detectors.torchvision import TorchvisionOptions
@@ -54,7 +54,9 @@ def fit(
     shuffles, views = (np.random.default_rng([seed, part]) for part in (1, 2))
     n = len(images)
 
-    def loss_of(indices: NDArray[np.intp]) -> Any:
+    learn, held = hold_out(n, options.hold_out, seed)
+
+    def loss_of(indices: Indices) -> Any:
         shape = images[int(indices[0])].shape
         arrays, wanted = [], []
         for i in indices:
@@ -63,20 +65,21 @@ def fit(
                 images[i], boxes, (shape[1], shape[0]), views, zoom=options.zoom, flip=options.flip_boxes
             )
             arrays.append(recolour(view, views))
-            wanted.append(
-                (
-                    torch.from_numpy(moved[kept]).to(device, torch.float32),
-                    torch.from_numpy(categories[kept]).to(device),
-                )
-            )
+            wanted.append(tensors(moved[kept], categories[kept]))
         return dense.loss(dense.forward(net, to_tensor(arrays, device)), wanted)
 
-    epochs = epochs_for(n, options.batch, options.epochs, options.min_steps, effort)
-    schedule = Schedule(
-        epochs, options.batch, options.lr, options.lr * options.body_lr, options.weight_decay, options.ema
-    )
-    average, last = optimise(net, net["body"], n, schedule, shuffles, loss_of, progress)
-    return average, {"loss": last, "epochs": float(epochs)}
+    def tensors(boxes: NDArray[np.float64], categories: NDArray[np.int64]) -> tuple[Any, Any]:
+        return torch.from_numpy(boxes).to(device, torch.float32), torch.from_numpy(categories).to(device)
+
+    def held_out(averaged: Any) -> float:
+        # Per image, as they are: the loss is over the mass of objects, so that batches would weigh images by them.
+        losses = []
+        for i in held:
+            losses.append(dense.loss(dense.forward(averaged, to_tensor([images[i]], device)), [tensors(*targets[i])]))
+        return float(torch.stack(losses).mean())
+
+    schedule = schedule_for(len(learn), options, effort, batch=options.batch)
+    return optimise(net, net["body"], learn, schedule, shuffles, loss_of, progress, held_out if len(held) else None)
 
 
 def predict(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gtloop.interfaces import Progress
 from gtloop_plugins.detectors.torchvision.augment import class_view, recolour
 from gtloop_plugins.detectors.torchvision.images import ImageArray, by_size, to_tensor
-from gtloop_plugins.detectors.torchvision.schedule import Schedule, epochs_for, optimise
+from gtloop_plugins.detectors.torchvision.schedule import Indices, hold_out, optimise, schedule_for
 from gtloop_plugins.detectors.torchvision.weights import backbone
 
 if TYPE_CHECKING:
@@ -78,12 +78,14 @@ def fit(
 
     The probe comes first: it is the linear model's answer, and a better start than noise for fine-tuning.
     """
-    if options.classes == "linear" or not warm:
+    if options.classes == "linear":
         figures = _probe(net, images, labels, device, options.batch, seed)
-        if options.classes == "linear":
-            progress("fit", 1, 1, f"accuracy across folds {figures['accuracy']:.3f}")
-            return net.state_dict(), figures
-    return _finetune(net, images, labels, options, device, seed=seed, effort=effort, progress=progress)
+        progress("fit", 1, 1, f"accuracy across folds {figures['accuracy']:.3f}")
+        return net.state_dict(), figures
+    learn, held = hold_out(len(images), options.hold_out, seed)
+    if not warm:
+        _probe(net, [images[i] for i in learn], labels[learn], device, options.batch, seed)
+    return _finetune(net, images, labels, learn, held, options, device, seed=seed, effort=effort, progress=progress)
 
 
 def _probe(
@@ -149,6 +151,8 @@ def _finetune(
     net: Any,
     images: Sequence[ImageArray],
     labels: NDArray[np.int64],
+    learn: Indices,
+    held: Indices,
     options: TorchvisionOptions,
     device: Any,
     *,
@@ -160,23 +164,29 @@ def _finetune(
 
     shuffles, views = (np.random.default_rng([seed, part]) for part in (1, 2))
     batch = 4 * options.batch
-    n = len(images)
 
-    def loss_of(indices: NDArray[np.intp]) -> Any:
-        arrays = [recolour(class_view(images[i], views, flip=options.flip_classes), views) for i in indices]
+    def mean_loss(module: Any, arrays: list[ImageArray], wanted: NDArray[np.int64]) -> Any:
         total: Any = 0.0
-        for group in by_size(arrays, len(arrays)):
-            wanted = torch.from_numpy(labels[indices[group]]).to(device)
-            logits = forward(net, to_tensor([arrays[i] for i in group], device))
-            loss = torch.nn.functional.cross_entropy(logits, wanted, label_smoothing=SMOOTHING, reduction="sum")
+        for group in by_size(arrays, batch):
+            logits = forward(module, to_tensor([arrays[i] for i in group], device))
+            target = torch.from_numpy(wanted[group]).to(device)
+            loss = torch.nn.functional.cross_entropy(logits, target, label_smoothing=SMOOTHING, reduction="sum")
             total = total + loss / len(arrays)
         return total
 
-    epochs = epochs_for(n, batch, options.epochs, options.min_steps, effort)
-    schedule = Schedule(epochs, batch, options.lr, options.lr * options.body_lr, options.weight_decay, options.ema)
-    average, last = optimise(net, net["body"], n, schedule, shuffles, loss_of, progress)
+    def loss_of(indices: Indices) -> Any:
+        arrays = [recolour(class_view(images[i], views, flip=options.flip_classes), views) for i in indices]
+        return mean_loss(net, arrays, labels[indices])
+
+    def held_out(averaged: Any) -> float:
+        return float(mean_loss(averaged, [images[i] for i in held], labels[held]))
+
+    schedule = schedule_for(len(learn), options, effort, batch=batch)
+    average, figures = optimise(
+        net, net["body"], learn, schedule, shuffles, loss_of, progress, held_out if len(held) else None
+    )
     average["temperature"].fill_(1.0)
-    return average, {"loss": last, "epochs": float(epochs)}
+    return average, figures
 
 
 def predict(net: Any, prepared: Sequence[dict[str, Any]], device: Any, batch: int) -> list[dict[str, Any]]:

@@ -18,6 +18,8 @@ MODEL = "tf_efficientnet_lite0"
 CHANNELS = (40, 112, 320)
 """Channels of the features at strides 8, 16 and 32."""
 STRIDES = (8, 16, 32)
+FINE_CHANNELS = (24, *CHANNELS)
+"""Channels of the features at strides 4, 8, 16 and 32."""
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
@@ -66,11 +68,15 @@ def backbone(pretrained: bool = True) -> Any:
     return model
 
 
-def feature_pyramid_body(pretrained: bool = True) -> Any:
-    """The backbone as a module that returns its features at strides 8, 16 and 32 (``CHANNELS``)."""
+def feature_pyramid_body(pretrained: bool = True, *, fine: bool = False) -> Any:
+    """The backbone as a module that returns its features at strides 8, 16 and 32 (``CHANNELS``).
+
+    ``fine`` puts those of stride 4 before them (``FINE_CHANNELS``).
+    """
     import timm
 
-    body = timm.create_model(MODEL, pretrained=False, features_only=True, out_indices=(2, 3, 4)).eval()
+    levels = (1, 2, 3, 4) if fine else (2, 3, 4)
+    body = timm.create_model(MODEL, pretrained=False, features_only=True, out_indices=levels).eval()
     if pretrained:
         state = backbone().state_dict()
         body.load_state_dict({name: state[name] for name in body.state_dict()})

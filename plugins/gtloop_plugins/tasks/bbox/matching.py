@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,37 +71,3 @@ def _quality(left: Mapping[str, FloatArray], right: Mapping[str, FloatArray], ca
     a, b = sorted((left[category], right[category]), key=lambda rows: (len(rows), rows.tolist()))
     pairs = match(a, b)
     return min(1.0, math.fsum(pairs.iou) / (len(a) + len(b) - len(pairs.iou)))
-
-
-def link(boxes: FloatArray, categories: Sequence[str], owners: Sequence[int], min_iou: float) -> list[list[int]]:
-    """Group the boxes of several people into objects, never two boxes of one person in one object.
-
-    Agglomerative: pairs of different people are visited by falling IoU, those of one category first by
-    a bonus of .2, and joined where the two groups share no person. Categories do not restrict the groups.
-
-    Args:
-        boxes: (N, 4) ``xyxy``, in an order that does not depend on who answered first: it breaks ties.
-        categories: (N,) names.
-        owners: (N,) who drew each box.
-        min_iou: Least IoU of a pair that may join two groups.
-
-    Returns:
-        Groups of indices, each sorted, in order of their first index.
-    """
-    iou = iou_matrix(boxes, boxes)
-    names = np.array(categories, dtype=object)
-    who = np.asarray(owners)
-    rank = iou + 0.2 * (names[:, None] == names[None, :])
-    i, j = np.nonzero(np.triu((iou >= min_iou) & (who[:, None] != who[None, :]), k=1))
-    groups = {n: [n] for n in range(len(boxes))}
-    people: dict[int, set[Any]] = {n: {owners[n]} for n in range(len(boxes))}
-    member = list(range(len(boxes)))
-    for k in np.lexsort((j, i, -np.round(rank[i, j], 9))):
-        a, b = sorted((member[i[k]], member[j[k]]))
-        if a == b or people[a] & people[b]:
-            continue
-        groups[a] += groups[b]
-        people[a] |= people[b]
-        for n in groups.pop(b):
-            member[n] = a
-    return [sorted(group) for _, group in sorted(groups.items())]

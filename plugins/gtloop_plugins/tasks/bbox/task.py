@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from gtloop.errors import BadAnswer, BadLabels
-from gtloop.interfaces import Consolidated, Form, Frame, Options, Primitive, Simulated, Task
+from gtloop.interfaces import Consolidated, Form, Frame, Hint, Options, Primitive, Simulated, Task
 from gtloop.labels import Box, BoxesLabel, clip_box, iou_matrix
 from gtloop.records import Answer, Item, Payload, Raw
-from gtloop_plugins.tasks.bbox import consolidation, evaluation, matching, people
+from gtloop_plugins.tasks.bbox import consolidation, evaluation, matching, people, workers
 
 SLACK = 1.0
 """Pixels by which a box may stick out of its image; it is clipped."""
@@ -63,7 +63,7 @@ class BBox(Task):
         "overlap_max",
         "n_categories",
     )
-    consolidation = "bbox-median-1"
+    consolidation = "bbox-posterior-2"
 
     def form(self) -> Form:
         """One primitive: any number of boxes, each with a category."""
@@ -106,8 +106,18 @@ class BBox(Task):
         return {"category": box.category, "xyxy": list(xyxy or box.xyxy), **rest}
 
     def consolidate(self, answers: Sequence[Answer], skills: Mapping[str, Any]) -> Consolidated:
-        """Median of matched boxes kept by at least half of the people; see ``consolidation.consolidate``."""
-        return consolidation.consolidate(answers)
+        """Objects that probably exist, each with a robust box and a vote on its category: ``consolidation``."""
+        return consolidation.consolidate(answers, skills, self.context.categories)
+
+    def skills(
+        self, answers: Sequence[Sequence[Answer]], previous: Mapping[str, Any], hints: Sequence[Hint] = ()
+    ) -> dict[str, Any]:
+        """Misses, boxes of nothing, right categories, bias and spread of each worker's boxes: ``workers.learn``."""
+        return workers.learn(answers, previous, hints, self.context.categories)
+
+    def skill(self, skills: Mapping[str, Any]) -> dict[str, float]:
+        """Worker to the expected image mIoU of their own label of a usual image."""
+        return consolidation.qualities(skills)
 
     def worker(self, rng: np.random.Generator) -> dict[str, Any]:
         """A persona; keys in ``people.worker``."""

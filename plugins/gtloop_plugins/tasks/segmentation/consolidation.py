@@ -1,59 +1,38 @@
-"""``segmentation-vote-1``: the masks of several people made one label, and how good each of them is."""
+"""``segmentation-vote-2``: the masks of several people made one label, and how good each of them is."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gtloop.interfaces import Consolidated
 from gtloop.records import Answer, Payload
-from gtloop_plugins.tasks.segmentation import tiling
+from gtloop_plugins.tasks.segmentation import tiling, votes
 from gtloop_plugins.tasks.segmentation.tiling import Ints, Tiling
+from gtloop_plugins.tasks.segmentation.votes import Decided, Floats, Votes
 
-PRIOR_IOU, PRIOR_ITEMS = 0.7, 5.0
-"""What a worker is taken for before the first answer, and how many items of evidence that is worth."""
+PRIOR_IOU = 0.7
+"""Mean IoU with the truth that a worker is taken for before the first answer."""
+PRIOR_ITEMS = 1.0
+"""How many items with a known truth that is worth."""
 
-BEST, WORST = 0.95, 0.52
-"""Limits of a worker's skill: nobody decides alone for ever, and nobody's vote counts against what they say."""
+BEST, WORST = 0.97, 0.05
+"""Limits of a worker's skill: nobody decides alone against two of the usual skill, and nobody has no vote."""
 
-NEIGHBOURHOOD = 5
-"""Side in pixels of the square whose votes have a say in a contested pixel."""
-SAY = 0.25
-"""Weight of the mean vote of the neighbourhood, the pixel's own votes being 1: below 1/3, so that of three equal
-people it decides only where all differ."""
-
-Floats = NDArray[np.float64]
+SWEEPS = 20
+"""Rounds in which the skills of people who judge each other are found; they settle within a few."""
 
 
-class _Person(NamedTuple):
+class _Compared(NamedTuple):
+    """A worker's IoU with each of the others of an item, or with its truth: other None."""
+
     worker: str
-    tiling: Tiling
-    weight: float
-
-
-class _Votes(NamedTuple):
-    """Pieces of the image in which nobody changes the answer: ``said`` (people, n), ``weights`` (people,)."""
-
-    first: Ints
-    length: Ints
-    said: Ints
-    weights: Floats
-
-    def contested(self) -> NDArray[np.bool_]:
-        """(n,) whether two people differ."""
-        differ: NDArray[np.bool_] = (self.said != self.said[:1]).any(axis=0)
-        return differ
-
-    def of(self, value: int) -> Floats:
-        """(n,) weight of those who say ``value``."""
-        weight: Floats = self.weights @ (self.said == value)
-        return weight
+    ious: Mapping[str | None, float]
 
 
 def consolidate(
@@ -62,13 +41,13 @@ def consolidate(
     """Weighted vote on every pixel, the neighbours having a say in what is contested.
 
     One answer per worker counts (the last by time, then id); ``empty`` votes for background everywhere. A vote weighs
-    the log-odds of its worker's skill, so that without skills it is a plain majority; RASA weighs likewise (crowd-kit;
-    ``reference/statistics.md`` 5.3). To the votes on a contested pixel the mean votes of its neighbourhood are added,
-    which decides ties and removes frayed edges, as Ground Truth smooths "using surrounding pixels". A pixel is void
-    where void has more than half of the votes; else void takes no part.
+    the square of its worker's skill (``weight``), so that without skills it is a plain majority. To the votes on a
+    contested pixel the mean votes of its neighbourhood are added, which decides ties and removes frayed edges, as
+    Ground Truth smooths "using surrounding pixels". A pixel is void where void has more than half of the votes; else
+    void takes no part.
 
-    The posterior of a pixel takes everybody for right with the probability of their skill, and a wrong answer for one
-    of the others given there (for the only other where all agree). Confidence is its mean over the pixels that are
+    The posterior of a pixel takes weights for log-odds of being right, and a wrong answer for one of the others given
+    there (for the only other where all agree). Confidence is its mean over the pixels that are
     contested or in a category, that of a region its mean over the region. Agreement is the mean pairwise mean IoU, void
     of one side only counting as wrong (1 for one person). Where nobody could tell, or where all say ``empty``, so that
     no answer says the size of the image, the payload is None.
@@ -78,75 +57,112 @@ def consolidate(
     if size is None:
         return Consolidated(None, 0.0, 0.0)
     names = [c for c in categories if c != background]
-    people = [
-        _Person(a.worker, _read(a, names, background), weight(a.worker, skills))
-        for a in said
-        if a.payload is None or tuple(a.payload["size"]) == size
-    ]
-    votes = _votes(people, size, len(names))
-    image, certain = _decide(votes, size, len(names))
-    return Consolidated(
-        _payload(image, certain, size, names, background),
-        _confidence(votes, image, certain, len(names)),
-        _agreement(people, size, len(names)),
-    )
+    given = _votes(_of_size(said, size), size, skills, names, background)
+    made = votes.decide(given)
+    return Consolidated(_payload(made, given, names, background), _confidence(made, given), _agreement(given))
 
 
 def weight(worker: str, skills: Mapping[str, Any]) -> float:
-    """Log-odds of a worker's skill: mean IoU with what the others say, shrunk to the prior."""
-    known = skills.get("workers", {}).get(worker, {"items": 0, "iou": 0.0})
-    skill = (PRIOR_ITEMS * PRIOR_IOU + known["iou"]) / (PRIOR_ITEMS + known["items"])
-    skill = min(BEST, max(WORST, skill))
-    return math.log(skill / (1 - skill))
+    """What a worker's vote weighs: the square of their skill, that of an unknown worker being the log-odds of theirs.
+
+    The log-odds of every skill, which RASA's weights come near to (crowd-kit; ``reference/statistics.md`` 5.3), let
+    the best of three decide alone too often: they are right for errors that are independent from pixel to pixel, and
+    the errors of a person come in whole parts. Measured in ``benchmarks/consolidate_masks.py``.
+    """
+    usual = math.log(PRIOR_IOU / (1 - PRIOR_IOU))
+    return usual * (_skill(_known(skills).get(worker)) / PRIOR_IOU) ** 2
+
+
+def skill(skills: Mapping[str, Any]) -> dict[str, float]:
+    """Worker to estimated mean IoU with the truth, shrunk to the prior."""
+    return {worker: _skill(known) for worker, known in _known(skills).items()}
+
+
+def _known(skills: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """The sums of each worker; ``segmentation-vote-1`` took the others for the truth, and kept no ``weight``."""
+    return {worker: {"weight": known["items"], **known} for worker, known in skills.get("workers", {}).items()}
+
+
+def _skill(known: Mapping[str, float] | None) -> float:
+    if known is None:
+        return PRIOR_IOU
+    found = (PRIOR_ITEMS * PRIOR_IOU + known["iou"]) / (PRIOR_ITEMS + known["weight"])
+    return min(BEST, max(WORST, found))
 
 
 def learn(
-    answers: Sequence[Sequence[Answer]], previous: Mapping[str, Any], categories: Sequence[str], background: str
+    answers: Sequence[Sequence[Answer]],
+    previous: Mapping[str, Any],
+    categories: Sequence[str],
+    background: str,
+    gold: Sequence[Payload | None] = (),
 ) -> dict[str, Any]:
     """Add what newly closed items say about their workers.
 
-    A worker's evidence from an item is the mean IoU with the weighted vote of the *others*; pixels that those leave
-    open, and their void, do not count, the worker's own void does.
+    Two people who err independently have an IoU of about the product of their skills, the IoU with the truth: taken
+    for the skill itself it would make everybody look worse, and those worst who met the worst. Skills are the least
+    squares fit of that product to the IoU of all pairs (one common factor, as in factor analysis), found by turns,
+    where those who were known before start from what was known. Where the truth of an item is known, it is the other
+    person, whose skill is 1. Void of the other side does not count, the worker's own does.
+
+    Args:
+        answers: Of each item.
+        previous: What this returned for the items before.
+        categories: The run's.
+        background: See ``SegmentationOptions``.
+        gold: The true label of each item, as far as known; or none at all.
 
     Returns:
-        ``workers``: name to ``items`` and ``iou``, their number and the sum of their IoU.
+        ``workers``: name to ``items``, their number; ``weight``, the sum over items of the mean squared skill of the
+        others; and ``iou``, the sum of the mean of IoU times that skill.
     """
     names = [c for c in categories if c != background]
-    found = {w: dict(s) for w, s in previous.get("workers", {}).items()}
-    for item in answers:
-        for worker, iou in sorted(_against_the_others(item, previous, names, background).items()):
-            known = found.setdefault(worker, {"items": 0, "iou": 0.0})
-            known["items"] += 1
-            known["iou"] += iou
-    return {"workers": dict(sorted(found.items()))} if found else dict(previous)
+    truths = gold or [None] * len(answers)
+    items = zip(answers, truths, strict=True)
+    compared = [one for item, truth in items for one in _compare(_last(item), truth, names, background)]
+    before = now = _known(previous)
+    skills = skill(previous)
+    for _ in range(SWEEPS):
+        now = _added(before, compared, skills)
+        # Half a step: with a whole one two people who only know each other would change places for ever.
+        skills = {worker: (skills.get(worker, PRIOR_IOU) + _skill(sums)) / 2 for worker, sums in now.items()}
+    return {"workers": dict(sorted(now.items()))} if now else dict(previous)
 
 
-def _against_the_others(
-    answers: Sequence[Answer], skills: Mapping[str, Any], names: Sequence[str], background: str
-) -> dict[str, float]:
-    said = _last(answers)
-    size = _size(said)
-    same = [a for a in said if a.payload is None or tuple(a.payload["size"]) == size]
-    if size is None or len(same) < 2:
-        return {}
-    people = [_Person(a.worker, _read(a, names, background), weight(a.worker, skills)) for a in same]
-    votes, k = _votes(people, size, len(names)), len(names) + 2
-    iou = {}
-    for n, person in enumerate(people):
-        others = _winner(np.delete(votes.said, n, axis=0), np.delete(votes.weights, n), len(names))
-        if (others == k - 1).all():
-            continue
-        table = np.bincount(votes.said[n] * k + others, weights=votes.length, minlength=k * k).astype(np.int64)
-        iou[person.worker] = tiling.strict_iou(table.reshape(k, k), forgive_columns=True)
-    return iou
+def _added(
+    before: Mapping[str, Mapping[str, float]], compared: Sequence[_Compared], skills: Mapping[str, float]
+) -> dict[str, dict[str, float]]:
+    found = {worker: dict(sums) for worker, sums in before.items()}
+    for worker, ious in compared:
+        theirs = np.array([1.0 if other is None else skills.get(other, PRIOR_IOU) for other in ious])
+        sums = found.setdefault(worker, {"items": 0, "weight": 0.0, "iou": 0.0})
+        sums["items"] += 1
+        sums["weight"] += float(np.mean(theirs**2))
+        sums["iou"] += float(np.mean(theirs * list(ious.values())))
+    return found
 
 
-def _winner(said: Ints, weights: Floats, names: int) -> Ints:
-    """(n,) value with most weight; void (names + 1) where two have the same."""
-    weighed = np.stack([weights @ (said == value) for value in range(names + 2)])
-    best = weighed.argmax(axis=0)
-    top = np.partition(weighed, -2, axis=0)
-    return np.where(top[-1] - top[-2] < 1e-9, names + 1, best)
+def _compare(said: Sequence[Answer], truth: Payload | None, names: Sequence[str], background: str) -> list[_Compared]:
+    """Each person of an item with the truth, or where there is none with every other; not with who says only void."""
+    size = _size(said) if truth is None else (int(truth["size"][0]), int(truth["size"][1]))
+    same = _of_size(said, size)
+    if size is None or not same:
+        return []
+    people = [_read(a, names, background) for a in same]
+    others: list[str | None] = [a.worker for a in same]
+    judges: Iterable[int] = range(len(same))
+    if truth is not None:
+        people.append(tiling.read(truth, names, background))
+        others.append(None)
+        judges = [len(same)]
+    given = votes.gather(people, [1.0] * len(people), size, len(names))
+    useful = [m for m in judges if (given.said[m] <= given.names).any()]
+    found = []
+    for n, answer in enumerate(same):
+        ious = {others[m]: tiling.strict_iou(given.confusion(n, m), forgive_columns=True) for m in useful if m != n}
+        if ious:
+            found.append(_Compared(answer.worker, ious))
+    return found
 
 
 def _last(answers: Sequence[Answer]) -> list[Answer]:
@@ -170,72 +186,44 @@ def _read(answer: Answer, names: Sequence[str], background: str) -> Tiling:
     return tiling.read(answer.payload, names, background)
 
 
-def _votes(people: Sequence[_Person], size: tuple[int, int], names: int) -> _Votes:
-    first, length = tiling.cut([p.tiling for p in people], size[0] * size[1])
-    said = np.stack([tiling.values_at(p.tiling, first, names) for p in people])
-    return _Votes(first, length, said, np.array([p.weight for p in people]))
+def _of_size(answers: Sequence[Answer], size: tuple[int, int] | None) -> list[Answer]:
+    return [a for a in answers if a.payload is None or tuple(a.payload["size"]) == size]
 
 
-def _decide(votes: _Votes, size: tuple[int, int], names: int) -> tuple[Ints, Floats]:
-    """The value of every flat pixel, and its posterior."""
-    from scipy import ndimage
-
-    total = votes.weights.sum()
-    contested = votes.contested()
-    image = np.repeat(votes.said[0], votes.length)
-    certain = np.full(len(image), 1 / (1 + math.exp(-total)))
-    at = np.flatnonzero(np.repeat(contested, votes.length))
-    if not len(at):
-        return image, certain
-    values = np.unique(votes.said[:, contested])
-    own, score = np.empty((2, len(values), len(at)))
-    for n, value in enumerate(values):
-        plane = np.repeat(votes.of(int(value)), votes.length).reshape(size[1], size[0])
-        around = ndimage.uniform_filter(plane, NEIGHBOURHOOD, mode="nearest")
-        own[n] = plane.ravel()[at]
-        # Rounded, so that a tie stays one whatever the filter's last bits are.
-        score[n] = np.round(own[n] + SAY * around.ravel()[at], 9)
-    chosen = _choose(values, own, score, float(total), names)
-    image[at] = values[chosen]
-    odds = np.where(own > 0, np.exp(own), 0)
-    certain[at] = np.take_along_axis(odds, chosen[None], axis=0)[0] / odds.sum(axis=0)
-    return image, certain
+def _votes(
+    answers: Sequence[Answer], size: tuple[int, int], skills: Mapping[str, Any], names: Sequence[str], background: str
+) -> Votes:
+    weights = [weight(a.worker, skills) for a in answers]
+    return votes.gather([_read(a, names, background) for a in answers], weights, size, len(names))
 
 
-def _choose(values: Ints, own: Floats, score: Floats, total: float, names: int) -> NDArray[np.intp]:
-    """(n,) rows of ``values`` that win; of equals the first. ``own`` and ``score`` are (values, n)."""
-    void = values == names + 1
-    chosen: NDArray[np.intp] = np.where((own > 0) & ~void[:, None], score, -np.inf).argmax(axis=0)
-    if not void.any():
-        return chosen
-    row = int(np.flatnonzero(void)[0])
-    return np.where((own[row] > 0) & (score[row] > total * (1 + SAY) / 2), row, chosen)
-
-
-def _payload(image: Ints, certain: Floats, size: tuple[int, int], names: Sequence[str], background: str) -> Payload:
-    """The label of flat values, each region with the mean of ``certain`` over it."""
-    edges = np.flatnonzero(np.diff(image)) + 1
-    runs = np.stack([np.append(0, edges), np.append(edges, len(image))], axis=1)
-    value = image[runs[:, 0]]
-    area = np.bincount(image, minlength=len(names) + 2)
-    mass = np.bincount(image, weights=certain, minlength=len(names) + 2)
+def _payload(made: Decided, given: Votes, names: Sequence[str], background: str) -> Payload:
+    """The label, each region with the mean posterior of its pixels."""
+    size = given.size
     label: Payload = {"size": list(size), "regions": []}
     for n, name in [*enumerate(names), *([(len(names), background)] if background else [])]:
-        if area[n]:
-            sure = min(1.0, float(mass[n] / area[n]))
-            counts = tiling.encode(runs[value == n], size)
+        if made.pixels[n].any():
+            sure = _mean(made.certain[n], made.pixels[n])
+            counts = tiling.encode(made.runs[made.value == n], size)
             label["regions"].append({"category": name, "counts": counts, "confidence": sure})
-    if area[-1]:
-        label["void"] = tiling.encode(runs[value == len(names) + 1], size)
+    if made.pixels[-1].any():
+        label["void"] = tiling.encode(made.runs[made.value == len(names) + 1], size)
     return label
 
 
-def _confidence(votes: _Votes, image: Ints, certain: Floats, names: int) -> float:
-    told = np.repeat(votes.contested(), votes.length) | (image != names)
-    return min(1.0, float(certain[told].mean() if told.any() else certain.mean()))
+def _confidence(made: Decided, given: Votes) -> float:
+    told = np.repeat(given.contested()[None], len(made.pixels), axis=0)
+    told[np.arange(len(told)) != given.names] = True
+    told &= made.pixels > 0
+    some = told if told.any() else made.pixels > 0
+    return _mean(made.certain[some], made.pixels[some])
 
 
-def _agreement(people: Sequence[_Person], size: tuple[int, int], names: int) -> float:
-    total = size[0] * size[1]
-    pairs = [tiling.confusion(a.tiling, b.tiling, total, names) for a, b in combinations(people, 2)]
+def _mean(values: Floats, pixels: Ints) -> float:
+    """Mean over pixels; sorted, so that its last bit does not depend on who gave which answer."""
+    return min(1.0, math.fsum(sorted((values * pixels).tolist())) / int(pixels.sum()))
+
+
+def _agreement(given: Votes) -> float:
+    pairs = [given.confusion(a, b) for a, b in combinations(range(len(given.weights)), 2)]
     return math.fsum(sorted(map(tiling.strict_iou, pairs))) / len(pairs) if pairs else 1.0

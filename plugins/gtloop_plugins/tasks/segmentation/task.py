@@ -55,7 +55,7 @@ class Segmentation(Task):
         "area_max",
         "raggedness",
     )
-    consolidation = "segmentation-vote-1"
+    consolidation = "segmentation-vote-2"
 
     def form(self) -> Form:
         """One primitive: a mask of all categories.
@@ -99,8 +99,13 @@ class Segmentation(Task):
     def skills(
         self, answers: Sequence[Sequence[Answer]], previous: Mapping[str, Any], hints: Sequence[Hint] = ()
     ) -> dict[str, Any]:
-        """Each worker's IoU with what the others say; see ``consolidation.learn``."""
-        return consolidation.learn(answers, previous, self.context.categories, self.options.background)
+        """Each worker's IoU with the truth as far as known, else with the others; see ``consolidation.learn``."""
+        gold = [hint.gold for hint in hints]
+        return consolidation.learn(answers, previous, self.context.categories, self.options.background, gold)
+
+    def skill(self, skills: Mapping[str, Any]) -> dict[str, float]:
+        """Each worker's estimated mean IoU with the truth, shrunk to the usual."""
+        return consolidation.skill(skills)
 
     def consolidate(self, answers: Sequence[Answer], skills: Mapping[str, Any]) -> Consolidated:
         """Weighted vote on every pixel; see ``consolidation.consolidate``."""

@@ -1,10 +1,9 @@
-"""Task ``classification``: exactly one category for each image."""
+"""The task class: form, checks, features, figures; consolidation and people live next to it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -12,14 +11,10 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from gtloop.errors import BadAnswer
-from gtloop.interfaces import Consolidated, Form, Options, Primitive, Simulated, Task
+from gtloop.interfaces import Consolidated, Form, Hint, Options, Primitive, Simulated, Task
 from gtloop.labels import ClassLabel
 from gtloop.records import Answer, Item, Payload, Raw
-
-PROFILES = {"expert": (0.25, 0.95), "crowd": (0.6, 0.85), "poor": (0.15, 0.7)}
-"""Name to (share, mean accuracy); ``reference/statistics.md`` 5.4."""
-
-SPAMMERS = 0.06
+from gtloop_plugins.tasks.classification import consolidation, people
 
 
 class ClassificationOptions(Options):
@@ -47,7 +42,7 @@ class Classification(Task):
         "margin",
         "entropy",
     )
-    consolidation = "classification-majority-1"
+    consolidation = consolidation.VERSION
 
     def form(self) -> Form:
         """One choice among the categories; an image can't be empty."""
@@ -71,60 +66,31 @@ class Classification(Task):
             raise BadAnswer(f"category {label.category!r} is not declared; use one of: {declared}")
         return label.model_dump(exclude_none=True)
 
+    def skills(
+        self, answers: Sequence[Sequence[Answer]], previous: Mapping[str, Any], hints: Sequence[Hint] = ()
+    ) -> dict[str, Any]:
+        """How often each worker is right, and which errors people make; see ``consolidation.learn``."""
+        return consolidation.learn(answers, previous, self.context.categories, hints)
+
+    def skill(self, skills: Mapping[str, Any]) -> dict[str, float]:
+        """Each worker's estimated accuracy, shrunk to the usual."""
+        return consolidation.skill(skills)
+
     def consolidate(self, answers: Sequence[Answer], skills: Mapping[str, Any]) -> Consolidated:
-        """The category with most votes; a tie goes to the one declared first, whatever the order of the answers.
+        """The most probable category chosen; the majority without skills; see ``consolidation.consolidate``."""
+        return consolidation.consolidate(answers, skills, self.context.categories)
 
-        One answer per worker counts (the last by time, then id). Confidence is the winner's share of the votes,
-        agreement the share of pairs of people who agree (1 for one person). Where nobody chose a category (they
-        could not tell, or called it empty), the payload is None.
-        """
-        last: dict[str, Answer] = {}
-        for answer in sorted(answers, key=lambda a: (a.at, a.id)):
-            if answer.outcome == "label":
-                last[answer.worker] = answer
-        votes = Counter(a.payload["category"] for a in last.values() if a.payload is not None)
-        if not votes:
-            return Consolidated(None, 0.0, 0.0)
-        winner = min(votes, key=lambda name: (-votes[name], self._position(name), name))
-        confidence = votes[winner] / votes.total()
-        pairs = list(combinations(sorted(votes.elements()), 2))
-        agreement = float(np.mean([a == b for a, b in pairs])) if pairs else 1.0
-        return Consolidated({"category": winner, "confidence": confidence}, confidence, agreement)
-
-    def _position(self, category: str) -> int:
-        known = self.context.categories
-        return known.index(category) if category in known else len(known)
+    def assist(self, answers: Sequence[Answer], skills: Mapping[str, Any], raw: Raw) -> Consolidated:
+        """``consolidate`` with a model's vote, weighed by how it did where people know; see ``voter.weigh``."""
+        return consolidation.consolidate(answers, skills, self.context.categories, raw)
 
     def worker(self, rng: np.random.Generator) -> dict[str, Any]:
-        """Draw a persona (``reference/statistics.md`` 5.4).
-
-        Returns:
-            ``profile``; ``confusion`` probability of a wrong category; ``speed`` factor of time, log-normal;
-            ``spammer`` (answers at random). The caller may change ``noise``, which multiplies errors (0: always
-            right, spammers included), and ``spammer``.
-        """
-        names = list(PROFILES)
-        profile = names[int(rng.choice(len(names), p=[PROFILES[n][0] for n in names]))]
-        return {
-            "profile": profile,
-            "confusion": float(np.clip(1 - rng.normal(PROFILES[profile][1], 0.05), 0, 1)),
-            "speed": float(rng.lognormal(0, 0.4)),
-            "spammer": bool(rng.random() < SPAMMERS),
-            "noise": 1.0,
-        }
+        """A persona; keys in ``people.worker``."""
+        return people.worker(rng)
 
     def simulate(self, truth: Payload, worker: Mapping[str, Any], item: Item, rng: np.random.Generator) -> Simulated:
-        """What that person chooses, in 3 s (median); three quarters of the errors go to the next category declared."""
-        names, true, noise = self.context.categories, str(truth["category"]), float(worker["noise"])
-        seconds = float(3 * worker["speed"] * rng.lognormal(0, 0.6))
-        others = [c for c in names if c != true]
-        if worker["spammer"] and noise > 0:
-            return Simulated("label", {"category": names[int(rng.integers(len(names)))]}, float(rng.lognormal(0, 0.3)))
-        if not others or rng.random() >= min(0.9, worker["confusion"] * noise):
-            return Simulated("label", {"category": true}, seconds)
-        if true in names and rng.random() < 0.75:
-            return Simulated("label", {"category": names[(names.index(true) + 1) % len(names)]}, seconds)
-        return Simulated("label", {"category": others[int(rng.integers(len(others)))]}, seconds)
+        """What that person chooses; ``noise`` 0 copies the truth."""
+        return people.simulate(truth, worker, self.context.categories, rng)
 
     def error(self, a: Payload, b: Payload) -> float:
         """0 for the same category, else 1."""

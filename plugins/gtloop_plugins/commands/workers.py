@@ -1,0 +1,78 @@
+"""``gtloop workers``: who labelled, how well, and how far people agree."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gtloop.cli import JsonFlag, RunArgument, find_run
+from gtloop.errors import RunError
+
+if TYPE_CHECKING:
+    from gtloop.workers import People, Worker
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+
+    @app.command()
+    def workers(
+        ctx: typer.Context,
+        run: RunArgument = None,
+        items: Annotated[
+            int | None,
+            typer.Option(min=1, help="Most items that quality is measured on; default: 1000, or 150 for masks."),
+        ] = None,
+        as_json: JsonFlag = False,
+    ) -> None:
+        """Say who labelled, how well, and how far people agree."""
+        import gtloop
+        from gtloop.workers import of_run
+
+        opened = gtloop.open(find_run(run))
+        task = opened.task(ctx.obj.registry)
+        people = of_run(opened, task, items)
+        if not people.workers:
+            raise RunError(f"{opened.root}: nobody has answered yet; look again when people have: gtloop status")
+        if as_json:
+            given = {"run": str(opened.root), "task": task.name, "metric": task.metric}
+            ctx.obj.json(given | people.figures() | {"workers": [_facts(w) for w in people.workers]})
+        else:
+            _print(people, task.metric)
+
+
+def _facts(worker: Worker) -> dict[str, Any]:
+    from gtloop.money import usd
+
+    facts = asdict(worker)
+    return {("paid_usd" if k == "paid" else k): (usd(v) if k == "paid" else v) for k, v in facts.items()}
+
+
+def _print(people: People, metric: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from gtloop.money import show
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("worker", "answers", "quality", "skill", "seconds", "declined", "can't tell", "empty", "paid"):
+        table.add_column(heading, justify="left" if heading == "worker" else "right", no_wrap=True)
+    table.add_column("stands out")
+    for w in people.workers:
+        figures = (f"{w.answers:,}", _number(w.quality), _number(w.skill), _number(w.seconds, 1))
+        shares = (f"{share:.0%}" if share else "" for share in (w.declined, w.cannot_tell, w.empty))
+        row = (w.worker, *figures, *shares, show(w.paid) if w.paid else "", w.flag)
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)  # a pipe has no width: do not fold lines at 80
+    console.print(table)
+    for line in people.sentences(metric):
+        typer.echo(line)
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
