@@ -171,7 +171,7 @@ class Task(Plugin):
     feature_names: ClassVar[tuple[str, ...]]
     """Names of what ``features`` returns; ``n_objects`` is always among them."""
     consolidation: ClassVar[str]
-    """Version of ``consolidate``, for example ``bbox-median-1``."""
+    """Version of ``consolidate``, for example ``bbox-posterior-2``."""
 
     @abstractmethod
     def form(self) -> Form:

@@ -46,10 +46,13 @@ def gtloop_detectors() -> list[type[Detector]]:
 
 @gtloop.hookimpl
 def gtloop_samplers() -> list[type[Sampler]]:
+    from gtloop_plugins.samplers.coreset import Coreset
+    from gtloop_plugins.samplers.diverse import Diverse
+    from gtloop_plugins.samplers.most_objects import MostObjects
     from gtloop_plugins.samplers.random import Random
     from gtloop_plugins.samplers.uncertainty import Uncertainty
 
-    return [Random, Uncertainty]
+    return [Coreset, Diverse, MostObjects, Random, Uncertainty]
 
 
 @gtloop.hookimpl

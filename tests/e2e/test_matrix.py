@@ -31,8 +31,16 @@ SIZES = {"sizes.probe": 4, "sizes.validation": 6, "sizes.train": 6, "sizes.batch
 """Two batches are the sampler's, then comes a look, then people label the rest."""
 
 QUICK: dict[str, dict[str, Any]] = {
-    "torchvision": {"epochs": 1, "min_steps": 2, "image_size": 64, "class_size": 32, "channels": 16, "mirror": False},
-    "ultralytics": {},
+    "torchvision": {
+        "epochs": 1,
+        "min_steps": 2,
+        "image_size": 64,
+        "class_size": 32,
+        "mask_size": 64,
+        "channels": 16,
+        "mirror": False,
+    },
+    "ultralytics": {"scratch": True, "epochs": 1, "min_steps": 2, "batch": 8, "imgsz": 64, "class_imgsz": 64},
 }
 NO_EMBEDDING = {"predictions", "ultralytics"}
 """Detectors from which ``diverse`` and ``coreset`` get nothing to go by."""

@@ -39,6 +39,9 @@ from gtloop_plugins.formats.jsonl import JsonLines
 from gtloop_plugins.formats.parquet import Parquet
 from gtloop_plugins.formats.voc import Voc
 from gtloop_plugins.formats.yolo import Yolo
+from gtloop_plugins.samplers.coreset import Coreset
+from gtloop_plugins.samplers.diverse import Diverse
+from gtloop_plugins.samplers.most_objects import MostObjects
 from gtloop_plugins.samplers.random import Random
 from gtloop_plugins.samplers.uncertainty import Uncertainty
 from gtloop_plugins.scores.expected import Expected
@@ -121,7 +124,15 @@ class TestTorchvision(DetectorContract):
     """As short and small as it gets: what is checked is the contract, not the quality."""
 
     plugin = TorchvisionDetector
-    options = {"epochs": 1, "min_steps": 2, "image_size": 64, "class_size": 64, "mirror": False, "device": "cpu"}
+    options = {
+        "epochs": 1,
+        "min_steps": 2,
+        "image_size": 64,
+        "class_size": 64,
+        "mask_size": 64,
+        "mirror": False,
+        "device": "cpu",
+    }
 
 
 class TestUltralytics(DetectorContract):
@@ -137,6 +148,18 @@ class TestUltralytics(DetectorContract):
         "class_imgsz": 64,
         "device": "cpu",
     }
+
+
+class TestCoreset(SamplerContract):
+    plugin = Coreset
+
+
+class TestDiverse(SamplerContract):
+    plugin = Diverse
+
+
+class TestMostObjects(SamplerContract):
+    plugin = MostObjects
 
 
 class TestRandom(SamplerContract):

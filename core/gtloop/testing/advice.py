@@ -73,7 +73,7 @@ ADVICE: Mapping[str, str] = {
     "check_no_examples_is_not_enough": "Raise gtloop.errors.NotEnoughData where examples are too few.",
     "check_fit_reports": "Call progress('fit', done, total), return finite numbers, and write the model to workdir.",
     "check_prepared_is_picklable": "Return arrays, numbers, tuples or dicts from prepare; no functions, no open files.",
-    "check_embeddings_are_vectors": "Return (n, d) float32, a row for each prepared image, from a network in eval mode.",
+    "check_embeddings_are_vectors": "Return (n, d) float32, a row for each prepared image, in eval mode.",
     "check_images_of_any_size": "Resize or pad before stacking, and scale the boxes back by each image's own size.",
     # sampler
     "check_picks_distinct_rows_of_the_view": "Pick from view.rows without replacement "
