@@ -247,4 +247,5 @@ def test_a_budget_raised_later_buys_the_same_as_one_raised_at_once(images: Path,
     assert whole["items"]["machine"] > 0
     assert found["items"] == whole["items"]
     assert found["cost_usd"] == whole["cost_usd"]
-    assert found["promise"]["certified"] == whole["promise"]["certified"]
+    # Batches are cut elsewhere, so that labels are made with other knowledge of the workers.
+    assert found["promise"]["certified"] == pytest.approx(whole["promise"]["certified"], abs=0.03)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from gtloop import masks
 from gtloop.errors import ConfigError, MissingExtra, NotEnoughData, RunError, Unsupported
@@ -610,3 +610,13 @@ def test_masks_hold_254_categories(tmp_path: Path) -> None:
     detector("segmentation", many[:254])
     with pytest.raises(Unsupported, match="at most 254 categories, got 255"):
         detector("segmentation", many)
+
+
+def test_pillow_stays_as_it_is(tmp_path: Path) -> None:
+    """The library replaces ``Image.open`` by one that wants to install a package for a broken file."""
+    sealed(tmp_path)
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    with pytest.raises(UnidentifiedImageError):
+        Image.open(broken)
+    assert Image.open.__module__ == "PIL.Image"

@@ -88,7 +88,8 @@ class UltralyticsDetector(Detector):
     def __init__(self, options: UltralyticsOptions, context: Context) -> None:
         super().__init__(options, context)
         self._task = context.task.name if context.task else context.form.task if context.form else "bbox"
-        self._kind = networks.KINDS[self._task]
+        # core refuses other tasks later, by name and with the detectors that do them
+        self._kind = networks.KINDS.get(self._task, networks.KINDS["bbox"])
         self._side = options.class_imgsz if self._task == "classification" else options.imgsz
         self._names = dataset.names(self._kind, context.categories)
         self._warned = False
@@ -100,7 +101,7 @@ class UltralyticsDetector(Detector):
                 f"got {len(context.categories)}"
             )
         # Predicting with a finished model needs no weights but its own: no check outside of a run, or after a fit.
-        if context.workdir != Path(".") and not self._was_ready():
+        if self._task in networks.KINDS and context.workdir != Path(".") and not self._was_ready():
             sealed(context.workdir)
             self._source()
 

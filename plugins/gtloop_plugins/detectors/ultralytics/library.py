@@ -48,9 +48,13 @@ def sealed(scratch: Path) -> ModuleType:
     if "ultralytics" not in sys.modules:
         _first_import(scratch)
     import ultralytics
+    from PIL import Image
     from ultralytics.nn import tasks
-    from ultralytics.utils import LOGGER, SETTINGS, checks, events
+    from ultralytics.utils import LOGGER, SETTINGS, checks, events, patches
 
+    # Its own opener asks to install a package where an image is broken, instead of saying that it is.
+    if Image.open is patches.image_open:
+        Image.open = patches._image_open
     # Someone else may have imported it before, with other ideas.
     LOGGER.setLevel(logging.ERROR)
     events.events.enabled = False
