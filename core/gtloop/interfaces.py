@@ -420,6 +420,14 @@ class PoolView:
     columns: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     labelled: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
+    def highest(self, values: NDArray[np.floating[Any]], n: int, rng: np.random.Generator) -> Rows:
+        """The ``n`` rows with the highest of (n,) ``values``, best first; ties at random, NaN last."""
+        import numpy as np
+
+        order = rng.permutation(len(self.rows))
+        key = np.asarray(values, np.float64)[order]
+        return self.rows[order[np.argsort(-np.where(np.isnan(key), -np.inf, key), kind="stable")[:n]]]
+
 
 class Pick(NamedTuple):
     """Ranked rows, best first, and one sentence why."""

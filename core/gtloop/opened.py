@@ -19,6 +19,7 @@ from gtloop.items import Items
 from gtloop.job import Plugins, fold_ledger, make_promise
 from gtloop.ledger import Entry, Ledger
 from gtloop.letters import check_renaming, refuse_cancelled
+from gtloop.people import read_answers
 from gtloop.records import Answer, Label, Payload, Purpose
 from gtloop.state import ASKED, HUMAN, LATER, MACHINE, POOL, QUARANTINED, RELABEL, STATUS, UNLABELABLE, State
 from gtloop.status import status
@@ -165,14 +166,7 @@ class Run:
         With a task, only answers that fit its form, as ``fitting`` returns them; without, all as they were given.
         Declined answers are among them. A row that was labelled again has several requests.
         """
-        said: dict[str, list[Answer]] = {}
-        for ref in self.state.facts.answer_files:
-            t = self.store.read(ref)
-            names = ("id", "request", "worker", "outcome", "at", "active_seconds", "price", "payload_json")
-            for *texts, seconds, price, payload in zip(*(t[n] for n in names), strict=True):
-                fields = dict(zip(names[:5], texts, strict=True))
-                answer = Answer(**fields, active_seconds=float(seconds), price=int(price), payload=payload)
-                said.setdefault(answer.request, []).append(answer)
+        said = read_answers(self.store, self.state.facts.answer_files)
         for batch in self.state.facts.batches.values():
             t = self.store.read(batch.requests, ["request", "row", "purpose"])
             for request, row, purpose in zip(t["request"], t["row"], t["purpose"], strict=True):

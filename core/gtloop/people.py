@@ -15,6 +15,7 @@ from gtloop.job import Job
 from gtloop.predictions import raws
 from gtloop.records import Answer, Closed, Request
 from gtloop.state import TRAIN
+from gtloop.store import Store
 
 WAIT_S = 2.0
 """How long one ``collect`` may take."""
@@ -94,11 +95,11 @@ def _write_closed(job: Job, number: int, closed: list[Closed]) -> FileRef:
     return job.store.write(f"answers/closed-{number:05d}.parquet", columns)
 
 
-def read_answers(job: Job, refs: Iterable[FileRef], requests: set[str] | None = None) -> dict[str, list[Answer]]:
+def read_answers(store: Store, refs: Iterable[FileRef], requests: set[str] | None = None) -> dict[str, list[Answer]]:
     """Answers by request."""
     found: dict[str, list[Answer]] = {}
     for ref in refs:
-        t = job.store.read(ref)
+        t = store.read(ref)
         names = ("id", "request", "worker", "outcome", "active_seconds", "at", "price", "payload_json")
         for values in zip(*(t[n] for n in names), strict=True):
             fields = dict(zip(names, values, strict=True))
@@ -113,7 +114,7 @@ def consolidate(job: Job) -> LabelsConsolidated:
     """One label of the answers to each closed request; the task owns how."""
     facts, task = job.state.facts, job.plugins.task
     ripe = sorted(facts.ripe.items(), key=lambda r: r[1])
-    answers = read_answers(job, facts.answer_files, {rid for rid, _ in ripe})
+    answers = read_answers(job.store, facts.answer_files, {rid for rid, _ in ripe})
     if facts.renamed:  # given under the names of then
         answers = {rid: [_renamed(job, a) for a in given] for rid, given in answers.items()}
     usable = {

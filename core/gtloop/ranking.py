@@ -72,10 +72,12 @@ def _view(job: Job, rows: Rows) -> PoolView:
 
 
 def _with_embeddings(job: Job, view: PoolView) -> PoolView:
-    embedded, vectors = read_embeddings(job, view.rows)
-    if not len(embedded):
+    training = job.state.rows(HUMAN, TRAIN)
+    embedded, vectors = read_embeddings(job, np.union1d(view.rows, training))
+    shown = np.isin(embedded, view.rows)
+    if not shown.any():
         return view
     keep = np.isin(view.rows, embedded)
     columns = {name: column[keep] for name, column in view.columns.items()}
-    _, labelled = read_embeddings(job, job.state.rows(HUMAN, TRAIN))
-    return PoolView(embedded, {**columns, EMBEDDING: vectors}, {EMBEDDING: labelled.reshape(-1, vectors.shape[1])})
+    labelled = vectors[np.isin(embedded, training)]
+    return PoolView(embedded[shown], {**columns, EMBEDDING: vectors[shown]}, {EMBEDDING: labelled})

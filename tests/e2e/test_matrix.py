@@ -16,7 +16,6 @@ from runs import make_images
 import gtloop
 from gtloop import config
 from gtloop.errors import Unsupported
-from gtloop.interfaces import Context
 from gtloop.registry import Registry
 from gtloop.run import run_or_resume
 from gtloop.testing.fakes import CATEGORIES
@@ -191,11 +190,3 @@ def test_swapping_is_one_word_in_the_config_file(
         found[detector] = gtloop.open(tmp_path / detector).status()
         assert (found[detector]["detector"], found[detector]["sampler"]) == (detector, sampler)
         assert found[detector]["items"]["pool"] == 0
-
-
-def test_contexts_name_the_task() -> None:
-    """Detectors tell tasks apart by name only: a task of the same name serves them all."""
-    registry = Registry.load()
-    for task in TASKS:
-        cls: Any = registry.get("task", task)
-        assert cls(cls.Options(), Context(categories=CATEGORIES)).form().task == task

@@ -41,12 +41,7 @@ FIRSTS = [(task, models[0]) for task, models in SMALL.items()]
 WIDTH, HEIGHT = 96, 64
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)

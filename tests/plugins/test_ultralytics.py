@@ -9,7 +9,6 @@ import pickle
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -42,13 +41,7 @@ SHAPES = {"bbox": RawBoxes, "classification": RawClasses, "segmentation": RawMas
 ARCHITECTURES = {"bbox": "yolo11n.yaml", "classification": "yolo11n-cls.yaml", "segmentation": "yolo26n-sem.yaml"}
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small tensors gain nothing from threads, and lose a lot where the cores are shared."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

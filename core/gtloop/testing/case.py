@@ -13,7 +13,7 @@ import numpy as np
 
 from gtloop import labelfiles, plugin_options
 from gtloop.errors import GtloopError
-from gtloop.interfaces import Annotator, Context, Example, Plugin, Task
+from gtloop.interfaces import Annotator, Context, Detector, Example, Plugin, Task
 from gtloop.records import Item, Payload, Request
 from gtloop.registry import Registry
 from gtloop.testing.fakes import CATEGORIES, tiny_items, tiny_truth
@@ -54,6 +54,13 @@ def brief(value: Any) -> str:
 def one_line(e: Exception) -> str:
     """The text of an exception without line breaks."""
     return " ".join(str(e).split())
+
+
+def prepare(detector: Detector, items: Sequence[Item]) -> list[Any]:
+    """The items' images, made ready by the detector as an executor has them made."""
+    from gtloop.images import open_image
+
+    return [detector.prepare(open_image(i.uri) if detector.opens_images else None, i) for i in items]
 
 
 def require(condition: object, message: str) -> None:

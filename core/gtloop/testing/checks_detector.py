@@ -17,7 +17,7 @@ from gtloop.interfaces import Detector
 from gtloop.labels import RawBoxes, RawClasses, RawMasks
 from gtloop.records import Item, Raw
 from gtloop.testing.alike import TOLERANCE, alike, clipped, close, different
-from gtloop.testing.case import Case, CheckSkipped, during, require
+from gtloop.testing.case import Case, CheckSkipped, during, prepare, require
 from gtloop.testing.checks_embedding import check_embeddings_are_vectors
 
 SEED = 3
@@ -196,7 +196,7 @@ def check_prepared_is_picklable(case: Case) -> None:
     detector, model = _fitted(case)
     direct = _predict(detector, model, case.items[:2])
     with during("pickling what prepare returns"):
-        sent = [pickle.loads(pickle.dumps(p)) for p in _prepare(detector, case.items[:2])]
+        sent = [pickle.loads(pickle.dumps(p)) for p in prepare(detector, case.items[:2])]
     wrong = different(direct, detector.predict_batch(model, sent))
     require(not wrong, f"an image that was prepared and pickled is predicted otherwise: {wrong}")
 
@@ -264,15 +264,9 @@ def _empty(case: Case, name: str) -> Path:
     return folder
 
 
-def _prepare(detector: Detector, items: Sequence[Item]) -> list[Any]:
-    from gtloop.images import open_image
-
-    return [detector.prepare(open_image(i.uri) if detector.opens_images else None, i) for i in items]
-
-
 def _predict(detector: Detector, model: Any, items: Sequence[Item]) -> list[Raw]:
     with during("prepare"):
-        prepared = _prepare(detector, items)
+        prepared = prepare(detector, items)
     with during("predict_batch"):
         return detector.predict_batch(model, prepared)
 

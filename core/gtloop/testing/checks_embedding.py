@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from gtloop.images import open_image
-from gtloop.interfaces import Detector
-from gtloop.testing.case import Case, during, require
+from gtloop.testing.case import Case, during, prepare, require
 
 
 def check_embeddings_are_vectors(case: Case) -> None:
@@ -18,7 +14,7 @@ def check_embeddings_are_vectors(case: Case) -> None:
         return
     with during("embedder"):
         embedder = detector.embedder()
-    prepared = _prepare(detector, case)
+    prepared = prepare(detector, case.items)
     with during("embed_batch"):
         together = np.asarray(detector.embed_batch(embedder, prepared))
         alone = [np.asarray(detector.embed_batch(embedder, [p])) for p in prepared]
@@ -35,7 +31,3 @@ def check_embeddings_are_vectors(case: Case) -> None:
     )
     near = np.allclose(together, np.concatenate(alone), atol=1e-3 * (1 + np.abs(together).max()))
     require(near, "an image gets another embedding alone than together with others, or in another order")
-
-
-def _prepare(detector: Detector, case: Case) -> list[Any]:
-    return [detector.prepare(open_image(i.uri) if detector.opens_images else None, i) for i in case.items]

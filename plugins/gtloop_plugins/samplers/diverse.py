@@ -39,8 +39,6 @@ class Diverse(Sampler):
 
     def select(self, view: PoolView, n: int, rng: np.random.Generator) -> Pick:
         order = rng.permutation(len(view.rows))
-        if "embedding" not in view.columns:
-            return Pick(view.rows[order[:n]], "no embeddings: drawn uniformly at random")
         vectors = np.asarray(view.columns["embedding"], np.float32)[order]
         good = np.flatnonzero(np.isfinite(vectors).all(axis=1))
         weight = np.ones(len(order))

@@ -19,9 +19,4 @@ class MostObjects(Sampler):
     needs = frozenset({"n_objects"})
 
     def select(self, view: PoolView, n: int, rng: np.random.Generator) -> Pick:
-        order = rng.permutation(len(view.rows))
-        if "n_objects" not in view.columns:
-            return Pick(view.rows[order[:n]], "no predictions yet: drawn uniformly at random")
-        count = np.asarray(view.columns["n_objects"], np.float64)[order]
-        count = np.where(np.isnan(count), -np.inf, count)
-        return Pick(view.rows[order[np.argsort(-count, kind="stable")[:n]]], "most predicted objects")
+        return Pick(view.highest(view.columns["n_objects"], n, rng), "most predicted objects")

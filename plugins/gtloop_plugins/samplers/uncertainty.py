@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from gtloop.interfaces import Options, Pick, PoolView, Sampler
@@ -58,11 +57,4 @@ class Uncertainty(Sampler):
         reason = measure.reason
         if measure is not wanted:
             reason += f" (this task has no feature {wanted.column})"
-        return Pick(_most(view, measure, n, rng), reason)
-
-
-def _most(view: PoolView, measure: Measure, n: int, rng: np.random.Generator) -> NDArray[np.int32]:
-    order = rng.permutation(len(view.rows))
-    value = measure.sign * np.asarray(view.columns[measure.column], dtype=np.float64)[order]
-    value = np.where(np.isnan(value), -np.inf, value)
-    return view.rows[order[np.argsort(-value, kind="stable")[:n]]]
+        return Pick(view.highest(measure.sign * view.columns[measure.column], n, rng), reason)
