@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import runs
 from runs import make_images, settings
 
 import gtloop
@@ -163,3 +164,20 @@ def test_the_model_votes_on_training_items_that_it_never_saw_and_on_no_others(
     assert {purposes[r][0] for r in hinted} == {"train"}
     assert {purposes[r][1] for r in hinted} == {"active"}
     assert hinted == {r for r, (p, phase) in purposes.items() if p == "train" and phase == "active"}
+
+
+@pytest.mark.slow
+def test_a_run_that_embeds_survives_a_kill_after_every_event(tmp_path: Path, images: tuple[Path, Path]) -> None:
+    """Embeddings, a cold start and picks by distance: requests, labels and dollars are those of the unbroken run."""
+    given = settings(*images, run__sampler="coreset", loop__start="sampler")
+    runs.run_here(tmp_path / "unbroken", given)
+    expected = runs.facts(tmp_path / "unbroken")
+    events = [e.event.type for e in gtloop.open(tmp_path / "unbroken").events()]
+    assert "items-embedded" in events
+    for kill_at in range(1, len(events)):
+        root = tmp_path / f"killed-{kill_at}"
+        child = runs.spawn(root, given, kill_at)
+        child.join()
+        assert child.exitcode != 0
+        runs.run_here(root, given)
+        assert runs.facts(root) == expected, f"killed after event {kill_at}, {events[kill_at - 1]}"
