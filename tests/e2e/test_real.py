@@ -28,7 +28,9 @@ def test_killed_three_times_inside_a_real_fit(tmp_path: Path) -> None:
     images, truth = runs.make_images(tmp_path, 90)
     sizes = {"sizes__validation": 30, "sizes__train": 20, "sizes__look_at": 50}
     given = runs.settings(images, truth, **sizes, run__detector="torchvision", detectors__torchvision=QUICK)
-    runs.run_here(tmp_path / "unbroken", given)
+    unbroken = runs.spawn(tmp_path / "unbroken", given)  # as the killed one is: with the same number of threads
+    unbroken.join()
+    assert unbroken.exitcode == 0
     expected = runs.facts(tmp_path / "unbroken")
     assert expected["certificates"], "the run must have looked, or no model took part in it"
     root, kills = tmp_path / "run", 0

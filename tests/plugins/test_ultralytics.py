@@ -116,7 +116,7 @@ def watch(event, args):
         seen.append(f"{event} {where}")
 
 sys.addaudithook(watch)
-torch.set_num_threads(1)
+torch.set_num_threads(3)  # a number that ultralytics would not choose by itself
 before = {key: os.environ.get(key) for key in ("OMP_NUM_THREADS", "YOLO_CONFIG_DIR", "MPLCONFIGDIR")}, torch.save
 from gtloop.images import open_image
 from gtloop.interfaces import Context, Example
@@ -142,6 +142,7 @@ for task, n in (("bbox", 60), ("classification", 60), ("segmentation", 60)):
     counts[task] = [len(raws), sorted(p.name for p in (root / "model").iterdir()), "fitness" in figures]
 after = {key: os.environ.get(key) for key in before[0]}, torch.save
 assert before == after, (before, after)
+assert torch.get_num_threads() == 3, "other detectors' numbers depend on it"
 print(json.dumps({"seen": seen, "counts": counts}))
 """
 

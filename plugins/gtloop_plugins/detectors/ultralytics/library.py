@@ -48,9 +48,10 @@ def sealed(scratch: Path) -> ModuleType:
     if "ultralytics" not in sys.modules:
         _first_import(scratch)
     import ultralytics
+    import torch
     from PIL import Image
     from ultralytics.nn import tasks
-    from ultralytics.utils import LOGGER, SETTINGS, checks, events, patches
+    from ultralytics.utils import LOGGER, SETTINGS, checks, events, patches, torch_utils
 
     # Its own opener asks to install a package where an image is broken, instead of saying that it is.
     if Image.open is patches.image_open:
@@ -59,6 +60,7 @@ def sealed(scratch: Path) -> ModuleType:
     LOGGER.setLevel(logging.ERROR)
     events.events.enabled = False
     checks.AUTOINSTALL = checks.ONLINE = False
+    torch_utils.NUM_THREADS = torch.get_num_threads()  # it would set its own number for the whole process
     tasks.SAFE_LOAD = True  # no eval of what an architecture says, no pickles of unknown classes
     off = {key: False for key, value in SETTINGS.items() if isinstance(value, bool)}
     dict.update(SETTINGS, off | {"api_key": ""})  # not SETTINGS.update, which writes the user's file
