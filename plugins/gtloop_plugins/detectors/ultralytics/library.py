@@ -47,8 +47,8 @@ def sealed(scratch: Path) -> ModuleType:
         )
     if "ultralytics" not in sys.modules:
         _first_import(scratch)
-    import ultralytics
     import torch
+    import ultralytics
     from PIL import Image
     from ultralytics.nn import tasks
     from ultralytics.utils import LOGGER, SETTINGS, checks, events, patches, torch_utils
