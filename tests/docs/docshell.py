@@ -61,7 +61,7 @@ class Shell:
 
 
 def is_shell(block: Block) -> bool:
-    return block.language in SHELLS and not block.skipped
+    return block.language in SHELLS and not block.skipped and not block.benchmark
 
 
 def run_page(page: Path, shell: Shell, slow: bool = False) -> str:

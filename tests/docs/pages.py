@@ -21,6 +21,7 @@ class Block:
     """A fenced code block and the marker on the line before it.
 
     Markers: ``<!-- test: slow -->`` (runs with ``-m slow``), ``<!-- test: skip REASON -->``,
+    ``<!-- test: benchmark COST -->`` (not run, its options are checked),
     ``<!-- test: exit N -->`` (its last command exits with N), ``<!-- file: PATH -->`` (the block is that file).
     """
 
@@ -37,6 +38,10 @@ class Block:
     @property
     def skipped(self) -> bool:
         return self.marker.startswith("test: skip ")
+
+    @property
+    def benchmark(self) -> bool:
+        return self.marker.startswith("test: benchmark ")
 
     @property
     def slow(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -68,12 +69,27 @@ def _free_port() -> int:
 
 def test_skipped_blocks_are_few_and_their_make_targets_exist() -> None:
     skipped = [b for page in PAGES for b in blocks(page) if b.language in SHELLS and b.skipped]
-    assert len(skipped) <= 6, [b.where for b in skipped]
+    assert len(skipped) <= 2, [b.where for b in skipped]
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.M))
     for block in skipped:
         assert len(block.marker.split()) > 3, f"{block.where}: skipped without a reason"
         missing = set(re.findall(r"^make ([a-z-]+)", block.text, flags=re.M)) - targets
         assert not missing, f"{block.where}: the Makefile has no {missing}"
+
+
+def test_benchmarks_are_named_with_options_that_they_have() -> None:
+    """They compute for minutes, so they are not run here: the file is there, and takes what the page passes."""
+    measured = [b for page in PAGES for b in blocks(page) if b.benchmark]
+    there = {_name(p) for p in (ROOT / "benchmarks").glob("*.py")}
+    assert len(measured) >= 5, "the pages with figures name what measured them"
+    for block in measured:
+        lines = [shlex.split(line) for line in block.text.splitlines() if line.startswith("python ")]
+        assert lines, f"{block.where} runs no benchmark"
+        for _, path, *words in lines:
+            assert path in there, f"{block.where}: there is no {path}"
+            known = set(re.findall(r'add_argument\(\s*"(-[\w-]+)"', (ROOT / path).read_text()))
+            unknown = {w.partition("=")[0] for w in words if w.startswith("-")} - known
+            assert not unknown, f"{block.where}: {path} has no option {unknown}"
 
 
 def test_there_is_an_example_for_every_kind() -> None:
