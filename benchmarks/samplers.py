@@ -6,9 +6,9 @@
 ``digits`` (4,000 real images in ``--data``, 1,000 of them for the test): 50 random labels, then batches of 50 up to
 400. The model is a logistic regression on the frozen embeddings of detector ``torchvision``; it is fitted anew each
 time. ``birds`` (generated, 160x120; 300 in the pool, 150 for the test): 60 random labels, then batches of 40 up to 180,
-with the whole detector ``torchvision`` fitted anew each time. Labels are the truth: people's errors would only blur.
-The first labels and the test are the same for all samplers of a seed. A gain is claimed where the mean difference to
-random is more than two of its standard errors (over seeds) away from 0.
+with the whole detector ``torchvision`` fitted anew each time, on the pictures in their own size. Labels are the truth:
+people's errors would only blur. The first labels and the test are the same for all samplers of a seed. A gain is
+claimed where the mean difference to random is more than two of its standard errors (over seeds) away from 0.
 """
 
 from __future__ import annotations
@@ -39,8 +39,10 @@ SHARED = Path("/work/shared/data")
 VARIANTS = ("uncertainty:least-confidence", "uncertainty:margin", "uncertainty:entropy", "diverse", "coreset")
 Columns = dict[str, NDArray[np.float32]]
 Rows = NDArray[np.int32]
-Learn = Callable[[Rows, int], tuple[float, Callable[[Rows], Columns]]]
-"""Rows to train on and a seed: the quality on the test, and what predicts columns of rows."""
+Learnt = tuple[float, Callable[[Rows], Columns]]
+"""The quality on the test, and what predicts columns of rows."""
+Learn = Callable[[Rows, int], Learnt]
+"""From rows to train on and a seed."""
 
 
 def sampler(registry: Registry, name: str) -> Sampler:
@@ -51,16 +53,18 @@ def sampler(registry: Registry, name: str) -> Sampler:
     return found
 
 
-def detector_for(kind: type[Task], categories: tuple[str, ...]) -> tuple[TorchvisionDetector, Task]:
+def detector_for(kind: type[Task], categories: tuple[str, ...], **options: Any) -> tuple[TorchvisionDetector, Task]:
     task = kind(kind.Options(), Context(categories=categories))
     context = Context(categories=categories, task=task, form=task.form())
-    return TorchvisionDetector(TorchvisionDetector.Options(), context), task
+    return TorchvisionDetector(TorchvisionDetector.Options(**options), context), task
 
 
-def curve(pick: Sampler, learn: Learn, start: Rows, pool: Rows, steps: Sequence[int], vectors: Any, seed: int) -> Any:
-    """Quality on the test at each number of labels."""
+def curve(
+    pick: Sampler, learn: Learn, first: Learnt, start: Rows, pool: Rows, steps: Sequence[int], vectors: Any, seed: int
+) -> list[float]:
+    """Quality on the test at each number of labels; ``first`` is what was learnt from ``start``."""
     labelled = start
-    quality, predict = learn(labelled, seed)
+    quality, predict = first
     found = [quality]
     for n in steps[1:]:
         rest = np.setdiff1d(pool, labelled).astype(np.int32)
@@ -135,7 +139,7 @@ def digits(a: Any, folder: Path) -> tuple[Callable[[int], tuple[Learn, Rows, Row
 
 def birds(a: Any, folder: Path) -> tuple[Callable[[int], tuple[Learn, Rows, Rows, Any]], list[int]]:
     size, tested, first = 450, 150, 60
-    detector, task = detector_for(BBox, ("bird",))
+    detector, task = detector_for(BBox, ("bird",), image_size=160)
 
     def at(seed: int) -> tuple[Learn, Rows, Rows, Any]:
         root = folder / f"birds-{seed}"
@@ -194,9 +198,10 @@ def main() -> None:
     curves: dict[str, list[list[float]]] = {name: [] for name in names}
     for seed in range(a.seeds):
         learn, pool, start, vectors = at(seed)
+        first = learn(start, seed)
         for name in names:
             began = time.monotonic()
-            curves[name].append(curve(sampler(registry, name), learn, start, pool, steps, vectors, seed))
+            curves[name].append(curve(sampler(registry, name), learn, first, start, pool, steps, vectors, seed))
             line = {"seed": seed, "sampler": name, "quality": [round(v, 4) for v in curves[name][-1]]}
             print(json.dumps({**line, "seconds": round(time.monotonic() - began, 1)}), flush=True)
     print(f"| sampler | {' | '.join(f'at {n}' for n in steps)} | mean difference to random, points | claimed |")

@@ -222,6 +222,7 @@ class ItemsEmbedded(Event):
     type: Literal["items-embedded"] = "items-embedded"
     once = ("path",)
     detector: str
+    space: str = Field("", description="detector and options that the embeddings are of; others can't be compared")
     path: str
     upto: int = Field(description="rows below this one have an embedding, where their image can be read")
     rows: int

@@ -96,7 +96,7 @@ class Facts(BaseModel):
     skills: FileRef | None = None
     model: Model | None = None
     folds: dict[int, Model] = Field(default_factory=dict)
-    embedded: dict[str, Embedded] = Field(default_factory=dict)  # by detector
+    embedded: dict[str, Embedded] = Field(default_factory=dict)  # by space (``predictions.embedding_space``)
     generation: int = 0  # models of an earlier one are of no use any more
     deliverable: str | None = None  # folder of the latest model that labels
     looks: int = 0

@@ -200,7 +200,7 @@ def _predicted(s: State, e: ev.ItemsPredicted, store: Store) -> None:
 
 
 def _embedded(s: State, e: ev.ItemsEmbedded, store: Store) -> None:
-    known = s.facts.embedded.setdefault(e.detector, Facts.Embedded())
+    known = s.facts.embedded.setdefault(e.space or e.detector, Facts.Embedded())
     known.rows = e.upto
     known.paths.append(e.path)
     _spent(s, e, "embed", e.seconds)

@@ -149,7 +149,7 @@ class Hint(NamedTuple):
     """What core knows of an item besides its answers.
 
     ``gold``: the label that is known to be right, where the item tests workers. ``raw``: what a model predicts that
-    never saw the item's label; None for every item that validates, and where there is no model yet.
+    never saw the item's label; None for every item that validates or may do so, and where there is no model yet.
     """
 
     gold: Payload | None = None
@@ -198,6 +198,10 @@ class Task(Plugin):
         ``raw`` is the prediction of a model that never saw the item's label (CROWDLAB, arXiv 2210.06812).
         """
         return self.consolidate(answers, skills)
+
+    def clip(self, payload: Payload, item: Item) -> Payload:
+        """A label that was made of answers, without what lies outside its image."""
+        return payload
 
     def skills(
         self, answers: Sequence[Sequence[Answer]], previous: Mapping[str, Any], hints: Sequence[Hint] = ()

@@ -132,6 +132,14 @@ def iou_matrix(a: FloatArray, b: FloatArray) -> FloatArray:
     return np.where(union > 0, inter / np.where(union > 0, union, 1), 0.0)
 
 
+def binary_entropy(p: FloatArray) -> float:
+    """Mean entropy in bits of (n,) probabilities; 0 of none."""
+    if len(p) == 0:
+        return 0.0
+    q = np.clip(p, 1e-12, 1 - 1e-12)
+    return float(np.mean(-q * np.log2(q) - (1 - q) * np.log2(1 - q)))
+
+
 def clip_box(xyxy: Sequence[float], width: float, height: float) -> tuple[float, float, float, float] | None:
     """Clip a box to the image; None where nothing of it is inside."""
     x1, y1 = max(0.0, float(xyxy[0])), max(0.0, float(xyxy[1]))

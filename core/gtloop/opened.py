@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -13,13 +12,13 @@ import numpy as np
 
 from gtloop import config
 from gtloop.config import Settings
-from gtloop.errors import BadAnswer, RunError
+from gtloop.errors import RunError
 from gtloop.interfaces import Context, ExportRow, Frame, Task
 from gtloop.items import Items
 from gtloop.job import Plugins, fold_ledger, make_promise
 from gtloop.ledger import Entry, Ledger
 from gtloop.letters import check_renaming, refuse_cancelled
-from gtloop.people import read_answers
+from gtloop.people import fitting, read_answers
 from gtloop.records import Answer, Label, Payload, Purpose
 from gtloop.state import ASKED, HUMAN, LATER, MACHINE, POOL, QUARANTINED, RELABEL, STATUS, UNLABELABLE, State
 from gtloop.status import status
@@ -171,9 +170,10 @@ class Run:
             t = self.store.read(batch.requests, ["request", "row", "purpose"])
             for request, row, purpose in zip(t["request"], t["row"], t["purpose"], strict=True):
                 given = said.pop(request, [])
-                found = given if task is None else fitting(self, task, int(row), given)
-                if found:
-                    yield int(row), purpose, found
+                if task is not None:
+                    given = fitting(task, self.items[int(row)], given, self.state.facts.renamed)
+                if given:
+                    yield int(row), purpose, given
 
     def skills(self) -> dict[str, Any]:
         """The task's statistics of the workers, as of the latest labels of people; empty where it keeps none."""
@@ -205,19 +205,6 @@ class Run:
             first = row if item.alias_of is None else item.alias_of
             reason = "" if label is not None else reasons.get(first, _why(self.state, original))
             yield ExportRow(item, label, width, height, STATUS[code], reason)
-
-
-def fitting(run: Run, task: Task, row: int, answers: Sequence[Answer]) -> list[Answer]:
-    """The answers that fit the form, payloads canonical, in the display frame and the categories of now."""
-    found = []
-    for answer in answers:
-        if answer.outcome != "label":
-            found.append(answer.model_copy(update={"payload": None}))
-        elif answer.payload is not None:
-            with suppress(BadAnswer):
-                payload = task.parse(task.recategorize(answer.payload, run.state.facts.renamed), run.items[row])
-                found.append(answer.model_copy(update={"payload": payload}))
-    return found
 
 
 _WHY = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from gtloop.events import AnswersCollected, AnyEvent, FileRef, LabelsConsolidate
 from gtloop.interfaces import Consolidated, Hint, Task
 from gtloop.job import Job
 from gtloop.predictions import raws
-from gtloop.records import Answer, Closed, Request
+from gtloop.records import Answer, Closed, Item, Payload, Request
 from gtloop.state import TRAIN
 from gtloop.store import Store
 
@@ -115,15 +115,25 @@ def consolidate(job: Job) -> LabelsConsolidated:
     facts, task = job.state.facts, job.plugins.task
     ripe = sorted(facts.ripe.items(), key=lambda r: r[1])
     answers = read_answers(job.store, facts.answer_files, {rid for rid, _ in ripe})
-    if facts.renamed:  # given under the names of then
-        answers = {rid: [_renamed(job, a) for a in given] for rid, given in answers.items()}
+
+    def refused(answer: Answer, why: str) -> None:
+        job.progress("refused answer", 0, None, f"{answer.worker}: {why}")
+
     usable = {
-        rid: [a for a in answers.get(rid, []) if a.outcome != "declined" and _fits(job, row, a)] for rid, row in ripe
+        rid: [
+            a
+            for a in fitting(task, job.items[row], answers.get(rid, []), facts.renamed, refused)
+            if a.outcome != "declined"
+        ]
+        for rid, row in ripe
     }
     hints = _hints(job, [row for _, row in ripe])
     with blame("task", task.name, "consolidate"):
         skills = task.skills([usable[rid] for rid, _ in ripe], _skills(job), hints)
-        labels = [_label(task, usable[rid], skills, hint) for (rid, _), hint in zip(ripe, hints, strict=True)]
+        labels = [
+            _label(task, job.items[row], usable[rid], skills, hint)
+            for (rid, row), hint in zip(ripe, hints, strict=True)
+        ]
     number = facts.consolidations + 1
     ref = job.store.write(
         f"labels/human-{number:05d}.parquet",
@@ -146,41 +156,67 @@ def consolidate(job: Job) -> LabelsConsolidated:
     return LabelsConsolidated(iteration=len(facts.batches), number=number, labels=ref, skills=kept)
 
 
-def _label(task: Task, answers: list[Answer], skills: dict[str, Any], hint: Hint) -> Consolidated | None:
+def _label(task: Task, item: Item, answers: list[Answer], skills: dict[str, Any], hint: Hint) -> Consolidated | None:
     if not answers:
         return None
-    return task.consolidate(answers, skills) if hint.raw is None else task.assist(answers, skills, hint.raw)
+    made = task.consolidate(answers, skills) if hint.raw is None else task.assist(answers, skills, hint.raw)
+    return made if made.payload is None else made._replace(payload=task.clip(made.payload, item))
 
 
 def _hints(job: Job, rows: list[int]) -> list[Hint]:
-    """What the model of now, which never saw their labels, predicts of training items; nothing of the others."""
+    """What the model of now, which never saw their labels, predicts of items that train and never validate.
+
+    Random training items validate through cross-fitting: a label with a model's vote in it would favour models.
+    """
     model = job.state.facts.model
     if model is None or model.predicted is None:
         return [Hint()] * len(rows)
-    training = np.array([r for r in rows if job.state.role[r] == TRAIN], np.int32)
+    random = job.state.columns["random"]
+    training = np.array([r for r in rows if job.state.role[r] == TRAIN and not random[r]], np.int32)
     found = dict(raws(job, model.predicted, training))
     return [Hint(raw=found.get(row)) for row in rows]
 
 
-def _renamed(job: Job, answer: Answer) -> Answer:
-    if answer.payload is None:
-        return answer
-    payload = job.plugins.task.recategorize(answer.payload, job.state.facts.renamed)
-    return answer.model_copy(update={"payload": payload})
+def fitting(
+    task: Task,
+    item: Item,
+    answers: Iterable[Answer],
+    renamed: Mapping[str, str],
+    refused: Callable[[Answer, str], None] = lambda answer, why: None,
+) -> list[Answer]:
+    """The answers that fit the form, payloads canonical, in the display frame and the categories of now.
+
+    Those that don't stay in the ledger, and take no part in a label.
+
+    Args:
+        task: Whose form it is.
+        item: What they are about.
+        answers: As they were given, under the names of then.
+        renamed: Categories of then to those of now.
+        refused: Told of each answer that does not fit, and why.
+    """
+    found = []
+    for answer in answers:
+        payload = None
+        if answer.outcome == "label":
+            try:
+                payload = _canonical(task, item, answer.payload, renamed)
+            except BadAnswer as e:
+                refused(answer, str(e))
+                continue
+        found.append(answer.model_copy(update={"payload": payload}))
+    return found
 
 
-def _fits(job: Job, row: int, answer: Answer) -> bool:
-    """Whether an answer fits the form; one that does not is kept, but takes no part in a label."""
-    if answer.outcome != "label":
-        return True
-    if answer.payload is None:
-        return False
-    try:
-        job.plugins.task.parse(answer.payload, job.items[row])
-    except BadAnswer as e:
-        job.progress("refused answer", 0, None, f"{answer.worker}: {e}")
-        return False
-    return True
+def _canonical(task: Task, item: Item, payload: Payload | None, renamed: Mapping[str, str]) -> Payload:
+    if payload is None:
+        raise BadAnswer("a label without a payload")
+    if renamed:
+        try:
+            payload = task.recategorize(payload, renamed)
+        except Exception as e:  # nobody has checked that payload yet; parse, which does, knows the names of now only
+            raise BadAnswer(f"it can't be read: {e}") from None
+    return task.parse(payload, item)
 
 
 def _skills(job: Job) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gtloop.errors import PluginFault, blame
-from gtloop.interfaces import Rows
+from gtloop.interfaces import Detector, Rows
 from gtloop.job import Job
 from gtloop.records import Raw
 from gtloop.store import Store
@@ -49,9 +51,15 @@ def read_predictions(job: Job, path: str, rows: Rows) -> tuple[Rows, dict[str, N
     return all_rows[order], columns, np.array(slices, dtype=np.str_)[order]
 
 
+def embedding_space(detector: Detector) -> str:
+    """A name for a detector with its options: embeddings of two such spaces can't be compared."""
+    options = json.dumps(detector.options.model_dump(mode="json"), sort_keys=True)
+    return f"{detector.name}-{hashlib.sha256(options.encode()).hexdigest()[:12]}"
+
+
 def read_embeddings(job: Job, rows: Rows) -> tuple[Rows, NDArray[np.float32]]:
     """Rows (sorted) that have an embedding among ``rows``, and (n, d) of them."""
-    embedded = job.state.facts.embedded.get(job.plugins.detector.name)
+    embedded = job.state.facts.embedded.get(embedding_space(job.plugins.detector))
     found: list[Rows] = []
     vectors: list[NDArray[np.float32]] = []
     for path in embedded.paths if embedded else ():

@@ -8,7 +8,7 @@ from gtloop.errors import PluginFault, blame
 from gtloop.interfaces import PoolView, Rows
 from gtloop.job import Job
 from gtloop.keyed import rng
-from gtloop.predictions import read_embeddings, read_predictions, score
+from gtloop.predictions import embedding_space, read_embeddings, read_predictions, score
 from gtloop.state import HUMAN, TRAIN
 
 EMBEDDING = "embedding"
@@ -25,7 +25,7 @@ def embedding_due(job: Job) -> bool:
     sampler, detector = job.plugins.sampler, job.plugins.detector
     if EMBEDDING not in (sampler.needs | sampler.uses) & detector.gives:
         return False
-    embedded = job.state.facts.embedded.get(detector.name)
+    embedded = job.state.facts.embedded.get(embedding_space(detector))
     return embedded is None or embedded.rows < len(job.items)
 
 

@@ -18,6 +18,7 @@ from gtloop.interfaces import Detector, Example, Predicted, Rows
 from gtloop.job import Job
 from gtloop.keyed import rng
 from gtloop.picking import GONE, gone, quarantine
+from gtloop.predictions import embedding_space
 from gtloop.ranking import EMBEDDING
 from gtloop.records import Item, Raw
 from gtloop.state import ALIAS, QUARANTINED
@@ -90,19 +91,21 @@ def predict_rows(job: Job, name: str, model: str | None, rows: Rows) -> tuple[It
 
 
 def embed_rows(job: Job) -> tuple[ItemsEmbedded, ItemsQuarantined | None]:
-    """Embed every item that has no embedding yet, into shards below ``embeddings/<detector>/<first row>``."""
+    """Embed every item that has no embedding yet, into shards below ``embeddings/<space>/<first row>``."""
     started = time.monotonic()
     detector = job.plugins.detector
-    known, total = job.state.facts.embedded.get(detector.name), len(job.items)
+    space = embedding_space(detector)
+    known, total = job.state.facts.embedded.get(space), len(job.items)
     first = known.rows if known else 0
     usable = ~np.isin(job.state.status[first:], (ALIAS, QUARANTINED))
     rows = (first + np.flatnonzero(usable)).astype(np.int32)
-    folder = f"embeddings/{detector.name}/{first:08d}"
+    folder = f"embeddings/{space}/{first:08d}"
     work = _Work("embed", Embedder(detector), None, _embedding_columns)
     paths, bad = _write_shards(job, folder, rows, work)
     event = ItemsEmbedded(
         iteration=job.state.iteration,
         detector=detector.name,
+        space=space,
         path=folder,
         upto=total,
         rows=len(rows) - len(bad),
@@ -191,11 +194,12 @@ def _prediction_columns(job: Job, good: list[Predicted]) -> dict[str, Any]:
 
 def _embedding_columns(job: Job, good: list[Predicted]) -> dict[str, Any]:
     """Raises PluginFault where embeddings are no finite vectors of one length."""
-    vectors = [np.asarray(p.raw[EMBEDDING], np.float32) for p in good if p.raw is not None]
+    with np.errstate(over="ignore"):  # what float16 can't hold is infinite, and refused
+        vectors = [np.asarray(p.raw[EMBEDDING]).astype(np.float16) for p in good if p.raw is not None]
     if len({v.shape for v in vectors}) > 1 or not all(v.ndim == 1 and np.isfinite(v).all() for v in vectors):
         name = job.plugins.detector.name
         raise PluginFault(
-            f"detector {name!r} must embed every image as a vector of one length of finite numbers; "
+            f"detector {name!r} must embed every image as a vector of one length of numbers that fit into float16; "
             f"see: gtloop plugins check {name}"
         )
     return {EMBEDDING: np.array(vectors, np.float16).reshape(len(vectors), -1 if vectors else 1)}

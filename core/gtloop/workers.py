@@ -14,6 +14,7 @@ from gtloop.agreement import PAIRS, Alpha, Halves, krippendorff_alpha, split_hal
 from gtloop.errors import blame
 from gtloop.interfaces import Task
 from gtloop.outliers import ENOUGH, Asked, Scored, flags, values
+from gtloop.people import fitting
 from gtloop.records import Answer, Payload
 
 if TYPE_CHECKING:
@@ -117,8 +118,6 @@ def _give_or_take(error: float | None) -> str:
 
 def of_run(run: Run, task: Task, limit: int | None = None) -> People:
     """``measure`` of what people said in a run so far, labels that were imported excepted."""
-    from gtloop.opened import fitting
-
     asked = (Asked(run.items[row], answers) for row, _, answers in run.answers())
     return measure(
         asked,
@@ -126,7 +125,7 @@ def of_run(run: Run, task: Task, limit: int | None = None) -> People:
         run.skills(),
         run.settings.run.seed,
         limit,
-        fit=lambda a: Asked(a.item, fitting(run, task, a.item.row, a.answers)),
+        fit=lambda a: Asked(a.item, fitting(task, a.item, a.answers, run.state.facts.renamed)),
     )
 
 

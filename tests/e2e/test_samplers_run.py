@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import runs
+from pydantic import Field
 from runs import make_images, settings
 
 import gtloop
@@ -18,6 +19,7 @@ from gtloop.records import Answer, Raw
 from gtloop.registry import Registry
 from gtloop.run import run_or_resume
 from gtloop_plugins.tasks.bbox import BBox
+from gtloop_plugins.tasks.classification import Classification
 
 SIZES = {"sizes__look_at": 200}  # no look: the sampler picks until the end
 
@@ -181,3 +183,73 @@ def test_a_run_that_embeds_survives_a_kill_after_every_event(tmp_path: Path, ima
         assert child.exitcode != 0
         runs.run_here(root, given)
         assert runs.facts(root) == expected, f"killed after event {kill_at}, {events[kill_at - 1]}"
+
+
+def test_no_random_training_item_is_labelled_with_a_vote_of_a_model(tmp_path: Path) -> None:
+    """A budget that ends early forces a look, so that a model is there before the random training batch is labelled."""
+    images = make_images(tmp_path, 200, "classification")
+    assisted: list[str] = []
+
+    class Assisted(Classification):
+        name = "assisted"
+
+        def assist(self, answers: Sequence[Answer], skills: Mapping[str, Any], raw: Raw) -> Consolidated:
+            assisted.append(answers[0].request)
+            return super().assist(answers, skills, raw)
+
+    class Able(gtloop_stub()):  # type: ignore[misc]
+        name = "able"
+        tasks = frozenset({"assisted"})
+
+        @property
+        def _task(self) -> str:
+            return "classification"
+
+    sizes = {"sizes__validation": 30, "sizes__train": 60, "sizes__look_at": 90}
+    promise = {"promise__kind": "selective", "promise__max_loss": None, "run__sampler": "uncertainty"}
+    named = {"run__task": "assisted", "run__detector": "able", "prices__answer_usd": 0.1}
+    registry = Registry.load(extra_modules=[_module(gtloop_tasks=[Assisted], gtloop_detectors=[Able])])
+    for budget in (12, 1000):
+        given = settings(*images, **sizes, **promise, **named, run__budget_usd=budget)
+        run_or_resume(tmp_path / "run", given, registry, yes=True)
+    found = gtloop.open(tmp_path / "run")
+    events = [e.event for e in found.events()]
+    assert next(n for n, e in enumerate(events) if e.type == "model-fitted") < max(
+        n for n, e in enumerate(events) if e.type == "batch-committed" and e.phase == "train"
+    ), "the model came first, else this shows nothing"
+    random_rows = set(np.flatnonzero(found.state.columns["random"]).tolist())
+    rows: dict[str, int] = {}
+    for batch in found.state.facts.batches.values():
+        t = found.store.read(batch.requests, ["request", "row"])
+        rows.update(zip(t["request"], (int(r) for r in t["row"]), strict=True))
+    assert assisted, "training items that the sampler picked have its vote"
+    assert not {rows[r] for r in assisted} & random_rows
+
+
+def test_other_options_of_a_detector_make_new_embeddings_of_all(tmp_path: Path) -> None:
+    class SizedOptions(gtloop_stub().Options):  # type: ignore[misc,name-defined]
+        dims: int = Field(4, description="numbers in an embedding")
+
+    class Sized(gtloop_stub()):  # type: ignore[misc]
+        name = "sized"
+        Options = SizedOptions
+
+        def embed_batch(self, network: Any, prepared: Sequence[Any]) -> Any:
+            return np.random.default_rng(0).normal(size=(len(prepared), self.options.dims)).astype(np.float32)
+
+    first, second = make_images(tmp_path / "a", 60), make_images(tmp_path / "b", 80, seed=5)
+    for path in second[0].rglob("*.png"):
+        path.rename(path.with_name(f"b_{path.name}"))
+    second[1].write_text(second[1].read_text().replace('"name": "', '"name": "b_'))
+    sizes = {"sizes__validation": 20, "sizes__train": 20, "sizes__look_at": 1000}
+    registry = Registry.load(extra_modules=[_module(gtloop_detectors=[Sized])])
+    named = {"run__detector": "sized", "run__sampler": "coreset"}
+    given = settings(*first, **sizes, **named)
+    assert run_or_resume(tmp_path / "run", given, registry, yes=True)[0] == "finished"
+    found = gtloop.open(tmp_path / "run")
+    found.change(**{"detectors.sized.dims": 8})
+    found.add(str(second[0]), str(second[1]))
+    assert run_or_resume(tmp_path / "run", given, registry, yes=True)[0] == "finished"
+    embedded = [e.event for e in gtloop.open(tmp_path / "run").events() if e.event.type == "items-embedded"]
+    assert [(e.upto, e.rows) for e in embedded] == [(60, 60), (140, 140)]
+    assert len({e.space for e in embedded}) == 2

@@ -348,3 +348,19 @@ def test_five_people_reach_the_goals_and_confidence_is_quality(b: float, cold: f
         assert abs(quality.mean() - confidence.mean()) < 0.08
         low = confidence < np.median(confidence)
         assert quality[~low].mean() > quality[low].mean() + 0.02
+
+
+def test_a_box_that_is_corrected_for_its_drawer_stays_in_the_image() -> None:
+    rng = np.random.default_rng(0)
+    items = []
+    for _ in range(60):
+        x, y, w, h = (float(v) for v in (*rng.uniform(50, 300, 2), *rng.uniform(80, 150, 2)))
+        moved = {who: by for who, by in zip("abc", (0.12, *rng.normal(0, 0.01, 2)), strict=True)}
+        items.append(said(**{k: [box(x + b * w, y + b * h, x + w + b * w, y + h + b * h)] for k, b in moved.items()}))
+    skills = TASK.skills(items, {})
+    made = TASK.consolidate(said(a=[box(0, 0, 100, 100)]), skills).payload
+    assert made is not None
+    assert min(made["boxes"][0]["xyxy"]) < -2, "else this shows nothing"
+    inside = TASK.clip(made, ITEM)
+    assert inside["boxes"][0]["xyxy"][:2] == [0, 0]
+    assert TASK.parse(inside, ITEM) == inside

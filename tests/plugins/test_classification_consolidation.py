@@ -143,9 +143,9 @@ def test_skills_are_json_and_add_up(first: list[dict[str, str]], second: list[di
     skills = TASK.skills(asked(first), {})
     assert json.loads(json.dumps(skills)) == skills
     after = TASK.skills(asked(second), json.loads(json.dumps(skills)))
-    given_by = Counter(w for one in [*first, *second] for w in one)
+    given_by = Counter(w for one in [*first, *second] if len(one) > 1 for w in one)
     workers = after[consolidation.VERSION]["workers"]
-    assert {w: total for w, (_, total) in workers.items()} == given_by
+    assert {w: total for w, (_, total) in workers.items() if total} == given_by, "who is alone is judged by nobody"
     assert all(0 <= hits <= total for hits, total in workers.values())
     for worker, (hits, _) in skills[consolidation.VERSION]["workers"].items():
         assert workers[worker][0] >= hits
@@ -299,3 +299,12 @@ def test_an_old_model_is_forgotten() -> None:
         skills = TASK.skills(items, skills, [Hint(raw=r) for r in stated(truth, 7, 0.8)])
     kept = sum(n for _, n in skills[consolidation.MODEL]["degrees"])
     assert kept < 1300
+
+
+def test_who_is_alone_with_an_item_teaches_nothing() -> None:
+    """Else whoever always says the same confirms themselves, and outvotes two who disagree."""
+    skills = TASK.skills(asked([{"s": "cat"}] * 300), {})
+    assert TASK.skill(skills) == {}
+    made = TASK.consolidate([*answers("dog", "dog"), answer("s", "cat")], skills)
+    assert made.payload is not None
+    assert made.payload["category"] == "dog"

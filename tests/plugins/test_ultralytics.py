@@ -570,14 +570,34 @@ def test_regions_come_back_to_where_they_were(monkeypatch: pytest.MonkeyPatch) -
     logits[2] = 8.0
     _, top, _, h = one["place"]
     logits[:, (top + h // 2) // 8 :, :] = torch.tensor([8.0, -8.0, -8.0])[:, None, None]
-    raws = [prediction._raw_masks(logits, one, 2)]
+    raws = [prediction._raw_masks(logits, one, 2, 32)]
     monkeypatch.setattr(prediction, "MAX_VALUES", 20000)
-    raws.append(prediction._raw_masks(logits, one, 2))
+    raws.append(prediction._raw_masks(logits, one, 2, 32))
     for raw in raws:
         assert RawMasks.model_validate(raw).categories == (0,)
         mask = masks.decode(raw["counts"][0], (200, 300))
         assert mask[:90].sum() < 0.01 * mask.sum()
         assert mask[112:].mean() > 0.99
+
+
+@pytest.mark.parametrize("stride", [32, 64])
+def test_regions_keep_their_place_where_images_are_padded(stride: int) -> None:
+    class Net:
+        """Says white of white pixels, on a grid of 8."""
+
+        def __init__(self) -> None:
+            self.stride = torch.tensor([8.0, 16.0, float(stride)])
+
+        def __call__(self, x: torch.Tensor) -> torch.Tensor:
+            grey = torch.nn.functional.avg_pool2d(x[:, :1], 8) * 20 - 10
+            return torch.cat([grey, -grey], 1)
+
+    picture = Image.new("RGB", (96, 96))
+    picture.paste((255, 255, 255), (0, 0, 48, 96))
+    (raw,) = prediction.regions(Net(), [images.letterbox(picture, 96)], "cpu", 1, 1)
+    mask = masks.decode(raw["counts"][0], (96, 96))
+    assert mask[:, :44].all()
+    assert not mask[:, 52:].any()
 
 
 def test_labels_are_written_as_ultralytics_reads_them(tmp_path: Path) -> None:

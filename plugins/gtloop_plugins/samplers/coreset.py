@@ -10,6 +10,9 @@ from gtloop.interfaces import Pick, PoolView, Sampler
 BLOCK = 65536
 """Candidates whose distances are computed at once."""
 
+ROWS = 4096
+"""Candidates, and labelled images, in one product."""
+
 Vectors = NDArray[np.float32]
 
 
@@ -41,9 +44,7 @@ def _farthest(vectors: Vectors, labelled: Vectors, n: int) -> NDArray[np.intp]:
     if not m:
         return np.zeros(0, np.intp)
     if len(labelled):
-        nearest = np.full(len(vectors), np.inf, np.float32)
-        for one in labelled:
-            np.minimum(nearest, _squared(vectors, one), out=nearest)
+        nearest = _to_nearest(vectors, labelled)
     else:
         nearest = np.float32(4 * np.square(vectors).sum(axis=1).max() + 1) - _squared(vectors, vectors.mean(axis=0))
     chosen = np.zeros(m, np.intp)
@@ -54,6 +55,19 @@ def _farthest(vectors: Vectors, labelled: Vectors, n: int) -> NDArray[np.intp]:
         nearest = to_best if k == 0 and not len(labelled) else np.minimum(nearest, to_best)
         nearest[chosen[: k + 1]] = -1  # never twice, whatever duplicates there are
     return chosen
+
+
+def _to_nearest(vectors: Vectors, labelled: Vectors) -> Vectors:
+    """(m,) squared distances to the nearest of (k, d), in blocks: one product of matrices each."""
+    out = np.full(len(vectors), np.inf, np.float32)
+    lengths = np.square(vectors).sum(axis=1)
+    for start in range(0, len(vectors), ROWS):
+        some = slice(start, start + ROWS)
+        for other in range(0, len(labelled), ROWS):
+            those = labelled[other : other + ROWS]
+            rest = np.square(those).sum(axis=1) - 2 * (vectors[some] @ those.T)
+            np.minimum(out[some], lengths[some] + rest.min(axis=1), out=out[some])
+    return np.maximum(out, 0)
 
 
 def _squared(vectors: Vectors, one: Vectors) -> Vectors:

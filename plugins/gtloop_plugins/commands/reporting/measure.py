@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gtloop.errors import BadAnswer
 from gtloop.interfaces import ExportRow, Task
 from gtloop.job import known_labels
+from gtloop.people import fitting, read_answers
 from gtloop.records import Label, Payload
 from gtloop.workers import People, of_run
 
@@ -334,12 +333,8 @@ def answers_of(run: Run, task: Task, rows: Sequence[int]) -> dict[int, list[Payl
         t = run.store.read(ref, ["row", "request"])
         row_of.update({rid: int(r) for rid, r in zip(t["request"], t["row"], strict=True) if int(r) in wanted})
     found: dict[int, list[Payload]] = {}
-    for ref in run.state.facts.answer_files:
-        t = run.store.read(ref, ["request", "payload_json"])
-        for rid, payload in zip(t["request"], t["payload_json"], strict=True):
-            if rid in row_of and payload is not None:
-                with contextlib.suppress(BadAnswer):
-                    row = row_of[rid]
-                    payload = task.recategorize(payload, run.state.facts.renamed)
-                    found.setdefault(row, []).append(task.parse(payload, run.items[row]))
-    return found
+    for rid, given in read_answers(run.store, run.state.facts.answer_files, set(row_of)).items():
+        row = row_of[rid]
+        fit = fitting(task, run.items[row], given, run.state.facts.renamed)
+        found.setdefault(row, []).extend(a.payload for a in fit if a.payload is not None)
+    return {row: payloads for row, payloads in found.items() if payloads}

@@ -53,9 +53,10 @@ def regions(
     net: Any, prepared: Sequence[dict[str, Any]], device: Any, batch: int, categories: int
 ) -> list[dict[str, Any]]:
     """``RawMasks``; the network's last output is the background."""
+    stride = int(net.stride.max())
 
     def one(logits: Any, one: dict[str, Any]) -> dict[str, Any]:
-        return _raw_masks(logits, one, categories)
+        return _raw_masks(logits, one, categories, stride)
 
     return _each(net, prepared, device, batch, lambda seen: seen[0] if isinstance(seen, tuple) else seen, one)
 
@@ -97,13 +98,15 @@ def _raw_boxes(found: NDArray[np.float64], one: dict[str, Any]) -> dict[str, Any
     return {"xyxy": [k[0] for k in kept], "scores": [k[1] for k in kept], "categories": [k[2] for k in kept]}
 
 
-def _raw_masks(logits: Any, one: dict[str, Any], categories: int) -> dict[str, Any]:
+def _raw_masks(logits: Any, one: dict[str, Any], categories: int, stride: int) -> dict[str, Any]:
+    """``stride``: images are padded to its multiples."""
     from torch.nn.functional import interpolate
 
     (left, top, w, h), (width, height) = one["place"], one["size"]
-    boxed = tuple(one["image"].shape[:2])
-    stride = -(-boxed[0] // logits.shape[1])
-    whole = interpolate(logits[None].float(), scale_factor=stride, mode="bilinear", align_corners=False)
+    padded = -(-one["image"].shape[0] // stride) * stride
+    whole = interpolate(
+        logits[None].float(), scale_factor=padded // logits.shape[1], mode="bilinear", align_corners=False
+    )
     probabilities = whole.softmax(1)[:, :, top : top + h, left : left + w]
     share = min(1.0, (MAX_VALUES / (len(logits) * width * height)) ** 0.5)
     size = (max(1, round(height * share)), max(1, round(width * share)))

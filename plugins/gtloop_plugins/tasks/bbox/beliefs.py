@@ -79,6 +79,25 @@ class Beliefs(NamedTuple):
         return np.clip(found * self.right * expected_iou(self.bias, self.variance) / union, 0.0, 1.0)
 
 
+class Known:
+    """What skills make one believe of workers; made once for the many items that are judged by them."""
+
+    def __init__(self, skills: Mapping[str, Any]) -> None:
+        read = Statistics.read(skills)
+        self._place = {w: k for k, w in enumerate(read.workers)}
+        # Who has no history is as the crowd is, and changes nothing about it.
+        nobody = np.zeros((1, WIDTH))
+        self._beliefs = Statistics([*read.workers, ""], np.concatenate([read.rows, nobody]), read.everything).beliefs()
+
+    def of(self, workers: Iterable[str]) -> Beliefs:
+        """Of these, in their order."""
+        return self._beliefs.of([self._place.get(w, len(self._place)) for w in workers])
+
+    def qualities(self) -> dict[str, float]:
+        """Worker with a history to the expected image mIoU of their own label."""
+        return dict(zip(self._place, self._beliefs.quality().tolist(), strict=False))
+
+
 class Statistics:
     """Additive sums: (W, ``WIDTH``) of workers and (3,) of all images."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
@@ -13,7 +13,7 @@ from gtloop.interfaces import Consolidated
 from gtloop.labels import FloatArray
 from gtloop.records import Answer
 from gtloop_plugins.tasks.bbox.answers import Person, image, people, spots
-from gtloop_plugins.tasks.bbox.beliefs import Statistics
+from gtloop_plugins.tasks.bbox.beliefs import Known
 from gtloop_plugins.tasks.bbox.matching import image_miou
 from gtloop_plugins.tasks.bbox.posterior import Judged, judge
 
@@ -21,12 +21,12 @@ KEEP = 0.5
 """Least probability of an object that is kept."""
 
 
-def consolidate(answers: Sequence[Answer], skills: Mapping[str, Any], names: Sequence[str] = ()) -> Consolidated:
+def consolidate(answers: Sequence[Answer], known: Known, names: Sequence[str] = ()) -> Consolidated:
     """The objects that probably exist, each with its likeliest category and a robust box.
 
     Args:
         answers: One worker's last counts; those who could not tell have no vote.
-        skills: From ``workers.learn``; empty: everybody is as the priors say.
+        known: Of the workers, by ``workers.learn``; of no skills: everybody is as the priors say.
         names: The run's categories, which say how likely two people agree on a wrong one.
 
     Returns:
@@ -41,8 +41,7 @@ def consolidate(answers: Sequence[Answer], skills: Mapping[str, Any], names: Seq
     if not given:
         return Consolidated(None, 0.0, 0.0)
     found = spots([image(given)], names)
-    statistics = Statistics.read(skills).for_workers(found.workers)
-    beliefs = statistics.beliefs().of([statistics.workers.index(w) for w in found.workers])
+    beliefs = known.of(found.workers)
     unseen = beliefs.objects * math.prod(sorted(beliefs.miss.tolist()))
     if not len(found.image):
         return Consolidated({"boxes": []}, math.exp(-unseen), _agreement(given))
@@ -73,11 +72,3 @@ def _agreement(given: Sequence[Person]) -> float:
         return 1.0
     labels = [{"boxes": [{"category": c, "xyxy": xyxy} for xyxy, c in person.boxes]} for person in given]
     return float(np.mean([image_miou(a, b) for a, b in combinations(labels, 2)]))
-
-
-def qualities(skills: Mapping[str, Any]) -> dict[str, float]:
-    """Worker to the expected image mIoU of their own label."""
-    statistics = Statistics.read(skills)
-    if not statistics.workers:
-        return {}
-    return dict(zip(statistics.workers, statistics.beliefs().quality().tolist(), strict=True))

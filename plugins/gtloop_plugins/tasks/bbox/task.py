@@ -11,9 +11,10 @@ from pydantic import Field, ValidationError
 
 from gtloop.errors import BadAnswer, BadLabels
 from gtloop.interfaces import Consolidated, Form, Frame, Hint, Options, Primitive, Simulated, Task
-from gtloop.labels import Box, BoxesLabel, clip_box, iou_matrix
+from gtloop.labels import Box, BoxesLabel, binary_entropy, clip_box, iou_matrix
 from gtloop.records import Answer, Item, Payload, Raw
 from gtloop_plugins.tasks.bbox import consolidation, evaluation, matching, people, workers
+from gtloop_plugins.tasks.bbox.beliefs import Known
 
 SLACK = 1.0
 """Pixels by which a box may stick out of its image; it is clipped."""
@@ -65,6 +66,8 @@ class BBox(Task):
     )
     consolidation = "bbox-posterior-2"
 
+    _known: tuple[Mapping[str, Any], Known] | None = None
+
     def form(self) -> Form:
         """One primitive: any number of boxes, each with a category."""
         boxes = Primitive(kind="box", name="boxes", categories=self.context.categories, multiple=True)
@@ -107,7 +110,14 @@ class BBox(Task):
 
     def consolidate(self, answers: Sequence[Answer], skills: Mapping[str, Any]) -> Consolidated:
         """Objects that probably exist, each with a robust box and a vote on its category: ``consolidation``."""
-        return consolidation.consolidate(answers, skills, self.context.categories)
+        return consolidation.consolidate(answers, self._beliefs(skills), self.context.categories)
+
+    def clip(self, payload: Payload, item: Item) -> Payload:
+        """A box that is corrected for its drawers' habits may leave the image; it ends at the border."""
+        if item.display_size is None:
+            return payload
+        boxes = [(box, clip_box(box["xyxy"], *item.display_size)) for box in payload["boxes"]]
+        return {**payload, "boxes": [{**box, "xyxy": list(xyxy)} for box, xyxy in boxes if xyxy is not None]}
 
     def skills(
         self, answers: Sequence[Sequence[Answer]], previous: Mapping[str, Any], hints: Sequence[Hint] = ()
@@ -117,7 +127,12 @@ class BBox(Task):
 
     def skill(self, skills: Mapping[str, Any]) -> dict[str, float]:
         """Worker to the expected image mIoU of their own label of a usual image."""
-        return consolidation.qualities(skills)
+        return self._beliefs(skills).qualities()
+
+    def _beliefs(self, skills: Mapping[str, Any]) -> Known:
+        if self._known is None or self._known[0] is not skills:
+            self._known = skills, Known(skills)
+        return self._known[1]
 
     def worker(self, rng: np.random.Generator) -> dict[str, Any]:
         """A persona; keys in ``people.worker``."""
@@ -157,7 +172,7 @@ class BBox(Task):
             below_max,
             below.sum(),
             len(below),
-            _entropy(scores[scores > 0.05]),
+            binary_entropy(scores[scores > 0.05]),
             side.mean() if some else 0.0,
             side.min(initial=np.inf) if some else 0.0,
             side.max(initial=0.0),
@@ -217,13 +232,6 @@ class BBox(Task):
     def evaluate(self, pairs: Iterable[tuple[Payload, Payload]]) -> dict[str, float]:
         """See ``evaluation.evaluate``."""
         return evaluation.evaluate(pairs)
-
-
-def _entropy(p: NDArray[np.float64]) -> float:
-    if len(p) == 0:
-        return 0.0
-    q = np.clip(p, 1e-12, 1 - 1e-12)
-    return float(np.mean(-q * np.log2(q) - (1 - q) * np.log2(1 - q)))
 
 
 def _turn(xyxy: Sequence[float], size: tuple[int, int], orientation: int, to: Frame) -> list[float]:

@@ -110,8 +110,9 @@ def _column(said: str, names: Sequence[str], known: Mapping[str, Any]) -> list[f
 
 
 def skill(skills: Mapping[str, Any]) -> dict[str, float]:
-    """Worker to posterior mean of their accuracy."""
-    return {worker: accuracy(*sums) for worker, sums in skills.get(VERSION, {}).get("workers", {}).items()}
+    """Worker to posterior mean of their accuracy; those whom nothing has judged yet are left out."""
+    known = skills.get(VERSION, {}).get("workers", {})
+    return {worker: accuracy(right, total) for worker, (right, total) in known.items() if total}
 
 
 def learn(
@@ -132,7 +133,8 @@ def learn(
         hints: One for each item, or none at all.
 
     Returns:
-        Under ``VERSION``: ``workers``, name to [expected right answers, answers]; ``classes``, expected items of each;
+        Under ``VERSION``: ``workers``, name to [expected right answers, answers] where
+        somebody else, or the truth, judges them; ``classes``, expected items of each;
         ``errors``, category said to category true to expected answers, and ``wrong``, their sums of the true ones;
         ``even``, see ``dawid_skene.concentration``. Under ``MODEL``: see ``voter.learn``. All but ``even`` and
         ``MODEL`` are sums, so that those of batches add up.

@@ -8,7 +8,7 @@ that it is known where full confusion matrices over-fit (``reference/peers.md`` 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,13 @@ WRONG_ANSWERS, EVEN = 1.0, 1e4
 """Least and most of the Dirichlet prior on where the errors on one category go, in errors; see ``concentration``."""
 TELLING = 3
 """Least answers to an item for it to tell which category was taken for which: with two nobody knows who erred."""
+JUDGING = 2
+"""Least answers to an item for it to tell anything about workers and classes: who is alone agrees with themselves."""
 SWEEPS, TOLERANCE = 50, 1e-3
 """Most steps; fewer once the posteriors of an item move by less than that on average, summed over classes."""
 
 Ints = NDArray[np.int64]
+Number = TypeVar("Number", float, FloatArray)
 
 
 class Votes(NamedTuple):
@@ -43,8 +46,8 @@ class Votes(NamedTuple):
 class Sums(NamedTuple):
     """Sufficient statistics; those of several batches add up.
 
-    ``right`` and ``total`` (W,) are answers of each worker, ``classes`` (K,) items of each class and ``errors`` (K, K)
-    answers that named column for row, all expected.
+    ``right`` and ``total`` (W,) are answers of each worker to items that tell who is right, ``classes`` (K,) such items
+    of each class and ``errors`` (K, K) answers that named column for row, all expected.
     """
 
     right: FloatArray
@@ -53,8 +56,8 @@ class Sums(NamedTuple):
     errors: FloatArray
 
 
-def accuracy(right: float, total: float) -> float:
-    """Posterior mean of a worker's accuracy."""
+def accuracy(right: Number, total: Number) -> Number:
+    """Posterior mean of a worker's accuracy; of one, or of each of an array."""
     return (ACCURACY * ANSWERS + right) / (ANSWERS + total)
 
 
@@ -84,12 +87,12 @@ def fit(votes: Votes, before: Sums, known: Ints) -> tuple[Sums, FloatArray]:
     golden = known[votes.item] >= 0
     hit = golden & (known[votes.item] == votes.said)
     right = before.right + np.bincount(votes.worker[hit], minlength=len(before.right))
-    skills = _accuracy(right, before.total + np.bincount(votes.worker[golden], minlength=len(before.right)))
+    skills = accuracy(right, before.total + np.bincount(votes.worker[golden], minlength=len(before.right)))
     now, posterior = before, np.zeros((votes.items, len(before.classes)))
     for _ in range(SWEEPS):
         last = posterior
         now, posterior = _sweep(asked, before, now, skills)
-        skills = _accuracy(now.right, now.total)
+        skills = accuracy(now.right, now.total)
         if np.abs(posterior - last).sum() < TOLERANCE * votes.items:
             break
     return now, posterior
@@ -100,6 +103,8 @@ class _Asked(NamedTuple):
 
     pairs: Any
     """(items, P) sparse: 1 where that worker said that of the item."""
+    judging: Any
+    """(P, items) sparse: the same, of items that tell who is right; see ``JUDGING``."""
     telling: Any
     """(P, items) sparse: the same, of items that tell what was taken for what; see ``TELLING``."""
     worker: Ints
@@ -117,14 +122,13 @@ def _ask(votes: Votes, before: Sums, known: Ints) -> _Asked:
     pair, column = np.unique(votes.worker * k + votes.said, return_inverse=True)
     pairs = csr_matrix((np.ones(len(column)), (votes.item, column)), shape=(votes.items, len(pair)))
     answers = np.bincount(votes.item, minlength=votes.items)
-    tells = ((answers >= TELLING) | (known >= 0)).astype(float)
-    total = before.total + np.bincount(votes.worker, minlength=len(before.total))
-    telling = pairs.multiply(tells[:, None]).T.tocsr()
-    return _Asked(pairs, telling, pair // k, pair % k, known, (answers > 0) & (known < 0), total)
-
-
-def _accuracy(right: FloatArray, total: FloatArray) -> FloatArray:
-    return (ACCURACY * ANSWERS + right) / (ANSWERS + total)
+    judges = (answers >= JUDGING) | (known >= 0)
+    total = before.total + np.bincount(votes.worker[judges[votes.item]], minlength=len(before.total))
+    judging, telling = (
+        pairs.multiply(which.astype(float)[:, None]).T.tocsr()
+        for which in (judges, (answers >= TELLING) | (known >= 0))
+    )
+    return _Asked(pairs, judging, telling, pair // k, pair % k, known, (answers >= JUDGING) & (known < 0), total)
 
 
 def _sweep(asked: _Asked, before: Sums, now: Sums, skills: FloatArray) -> tuple[Sums, FloatArray]:
@@ -142,7 +146,7 @@ def _sweep(asked: _Asked, before: Sums, now: Sums, skills: FloatArray) -> tuple[
     posterior /= posterior.sum(axis=1, keepdims=True)
     anchored = asked.known >= 0
     posterior[anchored] = np.eye(k)[asked.known[anchored]]
-    said_right = (asked.pairs.T @ posterior)[rows, asked.said]
+    said_right = (asked.judging @ posterior)[rows, asked.said]
     right = before.right + np.bincount(asked.worker, said_right, minlength=len(before.right))
     # Of an error, the part that the common pattern explains.
     wrong = (asked.telling @ posterior) * common / np.maximum(common + anywhere, 1e-300)

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from gtloop import masks
 from gtloop.errors import BadAnswer, BadLabels
 from gtloop.interfaces import Consolidated, Form, Frame, Hint, Options, Primitive, Simulated, Task
-from gtloop.labels import SegmentationLabel
+from gtloop.labels import SegmentationLabel, binary_entropy
 from gtloop.records import Answer, Item, Payload, Raw
 from gtloop_plugins.tasks.segmentation import consolidation, evaluation, people, tiling
 from gtloop_plugins.tasks.segmentation.canonical import canonical
@@ -160,7 +160,7 @@ class Segmentation(Task):
             below_max,
             below.sum(),
             len(below),
-            _entropy(scores[objects]) if raw.get("entropy") is None else raw["entropy"],
+            binary_entropy(scores[objects]) if raw.get("entropy") is None else raw["entropy"],
             _margin(scores[objects]) if raw.get("margin") is None else raw["margin"],
             area.sum(),
             area.min() if some else 0.0,
@@ -240,13 +240,6 @@ class Segmentation(Task):
     def evaluate(self, pairs: Iterable[tuple[Payload, Payload]]) -> dict[str, float]:
         """See ``evaluation.evaluate``."""
         return evaluation.evaluate(pairs, self.context.categories, self.options.background)
-
-
-def _entropy(p: NDArray[np.float64]) -> float:
-    if len(p) == 0:
-        return 0.0
-    q = np.clip(p, 1e-12, 1 - 1e-12)
-    return float(np.mean(-q * np.log2(q) - (1 - q) * np.log2(1 - q)))
 
 
 def _margin(p: NDArray[np.float64]) -> float:
