@@ -65,6 +65,9 @@ def _changed(s: State, e: ev.SettingsChanged, store: Store) -> None:
     letters.answered(s, e.letter)
     if any(key.startswith("prices.") for key in e.changes):
         _reprice(s)
+    own = f"detectors.{f.settings['run']['detector'].partition('@')[0]}"
+    if any(key == "run.detector" or f"{key}.".startswith(f"{own}.") for key in e.changes):
+        letters.new_generation(s)  # no model of another detector, or of other options, is of use to this one
 
 
 def _reprice(s: State) -> None:

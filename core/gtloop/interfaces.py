@@ -357,6 +357,13 @@ class Detector(Plugin):
     """False: ``prepare`` is called with image None."""
     batch_size: ClassVar[int] = 16
 
+    def check(self, items: Iterable[Item]) -> None:
+        """Look whether all that the work on ``items`` needs is there; asked once, before people are.
+
+        Raises:
+            GtloopError: It is not; one line that says what to do.
+        """
+
     def fit(
         self,
         examples: Sequence[Example],

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 import gtloop
 from gtloop import config
 from gtloop.config import Settings
-from gtloop.errors import Busy, ConfigError, RunError
+from gtloop.errors import Busy, ConfigError, RunError, blame
 from gtloop.events import AnyEvent, Confirmed, LabelsImported, LetterRefused, RunResumed, RunStarted, SettingsChanged
 from gtloop.importing import write_imported
 from gtloop.interfaces import Progress, quiet
@@ -104,6 +106,9 @@ def _start(root: Path, ledger: Ledger, state: State, settings: Settings, plugins
     plugins.bind(items)
     if settings.run.truth is not None:
         plugins.check_truth()
+    with blame("detector", plugins.detector.name, "check"):
+        own = np.flatnonzero((items.alias_of < 0) & (items.width > 0))
+        plugins.detector.check(items[row] for row in own.tolist())
     more: list[AnyEvent] = []
     if (warm := check_warm(settings)) is not None:
         more.append(copy_warm(*warm, str(settings.run.warm_from), root))

@@ -47,7 +47,7 @@ def make_plan(
     train = min(train, n - validation)
     batch = s.batch or min(200, max(10, round(n / 5)))
     # a tenth of a large set is labelled before the promise is tested; then equal steps
-    first = s.look_at or max(validation + train, _labels_before_look(n))
+    first = s.look_at or max(validation + train, _labels_before_look(settings, n))
     looks = min(settings.promise.looks, 3)
     return Plan(
         probe=probe,
@@ -58,8 +58,8 @@ def make_plan(
     )
 
 
-def _labels_before_look(n: int) -> int:
-    return min(n // 10, 2000)
+def _labels_before_look(settings: Settings, n: int) -> int:
+    return settings.sizes.look_at or min(n // 10, 2000)
 
 
 def _random_sizes(settings: Settings, promise: Promise, n: int, trainable: bool, known: int) -> tuple[int, int]:
@@ -76,7 +76,7 @@ def _random_sizes(settings: Settings, promise: Promise, n: int, trainable: bool,
         high = max(high, 2 * needed)
     total = min(n, max(RANDOM_LOW, min(high, round(n / 3))))
     # once the sampler has picked, random training labels validate no more (looking.cross_fitting)
-    cross_fits = settings.promise.cross_fit > 0 and trainable and _labels_before_look(n) <= total
+    cross_fits = settings.promise.cross_fit > 0 and trainable and _labels_before_look(settings, n) <= total
     # labels from elsewhere train as well as random ones, but can't validate
     cross_fits = cross_fits and known < total * (1 - VALIDATION_SHARE) and settings.loop.start == "random"
     share = VALIDATION_SHARE if cross_fits else 0.5

@@ -105,7 +105,9 @@ def _read_bytes(data: bytes, columns: Sequence[str] | None) -> Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pq.read_table(pa.BufferReader(data), columns=list(columns) if columns is not None else None)
+    # Without threads: Arrow's may still live when the process ends, which aborts it (apache/arrow#34314).
+    with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
+        table = file.read(columns=list(columns) if columns is not None else None, use_threads=False)
     out: Table = {}
     for name in table.column_names:
         column = table.column(name)

@@ -249,3 +249,20 @@ def test_a_budget_raised_later_buys_the_same_as_one_raised_at_once(images: Path,
     assert found["cost_usd"] == whole["cost_usd"]
     # Batches are cut elsewhere, so that labels are made with other knowledge of the workers.
     assert found["promise"]["certified"] == pytest.approx(whole["promise"]["certified"], abs=0.03)
+
+
+@pytest.mark.parametrize("change", [("--detector", "predictions"), ("-o", "detectors.stub.min_area=4")])
+def test_another_detector_or_other_options_of_it_fit_anew(
+    images: Path, tmp_path: Path, change: tuple[str, ...]
+) -> None:
+    root, late = tmp_path / "run", ("-o", "sizes.look_at=70")
+    path = ("-o", f"detectors.predictions.path={images.parent / 'truth.jsonl'}")
+    assert cli(*small(images, root, *PAID, *late, *path, "--budget", 8)).code == 4
+    assert [m for m in _models(root) if ".g" not in m], "it had a model"
+    ended = cli(*small(images, root, *PAID, *late, *path, "--budget", 50, *change))
+    assert ended.code == 0, ended.err
+    assert [m for m in _models(root) if m.endswith(".g1")], "the old model is of no use to it"
+
+
+def _models(root: Path) -> list[str]:
+    return [e.event.model for e in gtloop.open(root).events() if e.event.type == "model-fitted"]

@@ -322,6 +322,12 @@ def usage(images: Path, tmp_path: Path) -> dict[str, tuple[tuple[Any, ...], str,
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "holiday.txt").write_text("x")
     without = [x for x in whole if x not in ("--classes", "crate,drum")]
+    few = tmp_path / "few.jsonl"
+    few.write_text("".join((images.parent / "truth.jsonl").read_text().splitlines(keepends=True)[:10]))
+
+    def predicted(path: Path) -> tuple[Any, ...]:
+        return (*whole, "--detector", "predictions", "-o", f"detectors.predictions.path={path}")
+
     return {
         "empty folder": ((*small(empty, tmp_path / "run", truth=images.parent / "truth.jsonl"),), "no images in", 1),
         "no folder": ((*small(tmp_path / "nope", tmp_path / "run", truth=file),), "no such file or folder", 1),
@@ -336,6 +342,8 @@ def usage(images: Path, tmp_path: Path) -> dict[str, tuple[tuple[Any, ...], str,
         "loss": ((*whole, "--promise", "dataset"), "max_loss", 2),
         "no truth": ((*run, "--classes", "a", "--detector", "stub", "--annotator", "synthetic"), "--truth", 2),
         "truth is not there": ((*whole, "--truth", tmp_path / "none.json"), "no such label file", 1),
+        "predictions are not there": (predicted(tmp_path / "none.jsonl"), "does not exist", 2),
+        "predictions lack images": (predicted(few), "has no prediction for 30 of 40 images", 1),
         "no classes": (tuple(without), "--classes", 2),
         "empty classes": ((*without, "--classes", " , "), "--classes", 2),
         "class twice": ((*without, "--classes", "a,a"), "twice", 2),
@@ -360,6 +368,8 @@ CASES = [
     "loss",
     "no truth",
     "truth is not there",
+    "predictions are not there",
+    "predictions lack images",
     "no classes",
     "empty classes",
     "class twice",
@@ -376,7 +386,7 @@ def test_usage_errors_are_one_line(source: Path, tmp_path: Path, case: str) -> N
     ended = cli(*arguments)
     assert words in ended.error
     assert ended.code == code
-    assert not list(tmp_path.glob("**/requests"))
+    assert not list(tmp_path.glob("**/requests")), "people were asked"
 
 
 TOML = {

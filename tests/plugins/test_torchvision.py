@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gtloop.errors import NotEnoughData, PluginFault, RunError
+from gtloop.errors import ConfigError, NotEnoughData, PluginFault, RunError
 from gtloop.interfaces import Context, Example, Form
 from gtloop.labels import RawBoxes, RawClasses
 from gtloop.records import Item
@@ -289,6 +289,13 @@ def test_one_category_only(tmp_path: Path) -> None:
         raw = predict(d, tmp_path / str(len(categories)), [square(np.random.default_rng(0), "red")[0]])[0]
         assert len(raw["probabilities"]) == len(categories)
         assert np.argmax(raw["probabilities"]) == 0
+
+
+def test_a_device_that_is_not_there_is_told_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    detector("bbox").check([])
+    with pytest.raises(ConfigError, match=r"device=cuda, but torch finds no CUDA device; say -o .*=cpu"):
+        detector("bbox", device="cuda").check([])
 
 
 @pytest.mark.parametrize("task", ["bbox", "classification"])

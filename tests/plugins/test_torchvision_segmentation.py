@@ -147,10 +147,10 @@ def check(raw: Any, width: int, height: int, names: tuple[str, ...] = NAMES) -> 
 
 
 def test_squares_are_learned(tmp_path: Path) -> None:
-    d = detector(epochs=16, mirror=True)
+    d = detector(epochs=3, mirror=True)
     figures = d.fit(examples(tmp_path / "in", 16), tmp_path / "m", seed=1)
     assert np.isfinite(list(figures.values())).all()
-    assert figures["steps"] == 32
+    assert figures["steps"] == 36
     card = json.loads((tmp_path / "m" / "model.json").read_text())
     assert card["task"] == "segmentation"
     task, rng = d.context.task, np.random.default_rng(9)
@@ -169,7 +169,7 @@ def test_squares_are_learned(tmp_path: Path) -> None:
 def test_background_may_be_a_category(tmp_path: Path) -> None:
     """Whatever is in no region is learned as the named background, and predicted as that."""
     names = ("red", "blue", "rest")
-    d = detector(names, background="rest", epochs=12)
+    d = detector(names, background="rest", epochs=2)
     d.fit(examples(tmp_path / "in", 12), tmp_path / "m", seed=1)
     pixels, index = picture(np.random.default_rng(9))
     found = check(predict(d, tmp_path / "m", [Image.fromarray(pixels)])[0], 128, 96, names)

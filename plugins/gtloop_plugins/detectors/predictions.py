@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -64,6 +64,12 @@ class Predictions(Detector):
 
     Options = PredictionsOptions
 
+    def check(self, items: Iterable[Item]) -> None:
+        """See ``load``; and whether the file lists every image, where it has to."""
+        model = self.load(None)
+        if self.options.missing == "error":
+            _payloads(model, [item.name for item in items])
+
     def load(self, workdir: Path | None) -> Listed:
         """What the file lists.
 
@@ -93,12 +99,20 @@ class Predictions(Detector):
         """Raises BadLabels where images are missing in the file and ``missing`` is ``error``."""
         task = self.context.task
         assert task is not None
+        if self.options.missing == "error":
+            return [task.raw(payload) for payload in _payloads(model, prepared)]
         found = [model.payload(name) for name in prepared]
-        absent = [name for name, payload in zip(prepared, found, strict=True) if payload is None]
-        if absent and self.options.missing == "error":
-            raise BadLabels(
-                f"{model.path} has no prediction for {len(absent)} of {len(prepared)} images, first {absent[0]!r} "
-                f"(it lists {len(model.payloads)}, first {model.names[0]!r}); list them, with no objects where nothing "
-                "is found, or say -o detectors.predictions.missing=empty"
-            )
         return [task.raw((task.empty() or {}) if payload is None else payload) for payload in found]
+
+
+def _payloads(model: Listed, names: Sequence[str]) -> list[Payload]:
+    """Raises BadLabels where the file does not list all of them."""
+    found = {name: model.payload(name) for name in names}
+    absent = [name for name, payload in found.items() if payload is None]
+    if absent:
+        raise BadLabels(
+            f"{model.path} has no prediction for {len(absent)} of {len(names)} images, first {absent[0]!r} "
+            f"(it lists {len(model.payloads)}, first {model.names[0]!r}); list them, with no objects where nothing "
+            "is found, or say -o detectors.predictions.missing=empty"
+        )
+    return [payload for payload in found.values() if payload is not None]

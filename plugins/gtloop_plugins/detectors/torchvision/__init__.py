@@ -10,7 +10,7 @@ networks of torchvision's go by name (``named``). A model is a folder: ``model.p
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from gtloop.errors import NotEnoughData, RunError, UsageError
+from gtloop.errors import ConfigError, NotEnoughData, RunError, UsageError
 from gtloop.interfaces import Context, Detector, Example, Options, Progress, quiet
 from gtloop.labels import ClassLabel
 from gtloop.records import Item, Raw
@@ -40,7 +40,9 @@ class TorchvisionOptions(Options):
         named.DEFAULT,
         description="with such a name: default (published, downloaded once), none (random), or a state dict's path",
     )
-    epochs: float = Field(24, gt=0, description="passes over the training images (half as many for segmentation)")
+    epochs: float = Field(
+        24, gt=0, description="passes over the training images (three times as many for segmentation)"
+    )
     min_steps: int = Field(300, ge=1, description="optimiser steps at least, however few the images")
     max_steps: int = Field(2000, ge=1, description="optimiser steps at most, however many the images")
     hold_out: float = Field(
@@ -97,6 +99,11 @@ class TorchvisionDetector(Detector):
         super().__init__(options, context)
         self._task = context.task.name if context.task else context.form.task if context.form else "bbox"
         self._named = named.choose(options, context, self._task)
+
+    def check(self, items: Iterable[Item]) -> None:
+        """Whether the device is there, where one is named."""
+        if self.options.device == "cuda":
+            self._device()
 
     def fit(
         self,
@@ -231,9 +238,13 @@ class TorchvisionDetector(Detector):
     def _device(self) -> Any:
         import torch
 
-        if self.options.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return torch.device(self.options.device)
+        there = torch.cuda.is_available()
+        if self.options.device == "cuda" and not there:
+            raise ConfigError(
+                "detectors.torchvision.device=cuda, but torch finds no CUDA device; "
+                "say -o detectors.torchvision.device=cpu"
+            )
+        return torch.device("cuda" if there and self.options.device != "cpu" else "cpu")
 
     def _build(self, *, pretrained: bool) -> Any:
         n = len(self.context.categories)

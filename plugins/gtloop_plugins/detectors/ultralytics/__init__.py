@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -104,6 +104,11 @@ class UltralyticsDetector(Detector):
         if self._task in networks.KINDS and context.workdir != Path(".") and not self._was_ready():
             sealed(context.workdir)
             self._source()
+
+    def check(self, items: Iterable[Item]) -> None:
+        """Whether the device is there, where one is named."""
+        if self.options.device == "cuda":
+            self._device()
 
     def fit(
         self,
