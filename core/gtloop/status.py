@@ -36,7 +36,7 @@ def status(run: str, state: State, settings: Settings, promise: Promise) -> dict
     if cost["if_all_human"]:
         # more is paid than all by people would cost where the policy of now is cheaper than the one before
         found["saving"] = max(0.0, round(1 - cost["total"] / cost["if_all_human"], 6))
-    found["summary"] = sentence(found, f.why)
+    found["summary"] = sentence(found, why(state))
     return found
 
 
@@ -116,9 +116,17 @@ def promised(state: State, promise: Promise) -> dict[str, Any]:
         "estimated": mean([c.estimate for c in passed]),
         "measured": None,
         "looks": f.looks,
-        "why": f.voided or f.why,
+        "why": f.voided or why(state),
         "certificates": [c.model_dump() for c in f.certificates],
     }
+
+
+def why(state: State) -> str:
+    """Why there are no machine labels, or no more of them."""
+    f = state.facts
+    if f.finished and not f.cancelled and not f.looks:
+        return "no machine labels, because people had labelled all images before a look was due"
+    return f.why
 
 
 def _iteration(n: int, state: State) -> dict[str, Any]:

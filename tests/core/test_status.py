@@ -6,7 +6,7 @@ import numpy as np
 
 from gtloop.facts import Facts
 from gtloop.state import COLUMNS, MACHINE, POOL, State
-from gtloop.status import items, provisional
+from gtloop.status import items, provisional, why
 
 
 def test_pool_labels_are_provisional_until_a_look() -> None:
@@ -20,3 +20,12 @@ def test_pool_labels_are_provisional_until_a_look() -> None:
     state.status[:2] = MACHINE
     assert provisional(state) == 3
     assert items(state)["pool"] == int((state.status == POOL).sum()) == 3
+
+
+def test_a_run_that_ends_without_a_look_says_why() -> None:
+    state = State()
+    assert why(state) == ""
+    state.facts.finished = True
+    assert why(state).startswith("no machine labels, because people had labelled all")
+    state.facts.looks, state.facts.why = 1, "because of something else"
+    assert why(state) == "because of something else"
