@@ -14,6 +14,10 @@ FIRST_COVERAGE = 0.2
 VALIDATION_SHARE = 0.2
 """Of the random labels where the training labels are to validate too (cross-fitting); else a half."""
 
+MOST_VALIDATION, SPARE = 0.75, 1.5
+"""Where training labels don't validate: at most that share of the random labels validates, and it is to be that many
+times the first rung's items, as not all of them score high."""
+
 
 class Plan(BaseModel):
     """Sizes of a run, fixed when it starts."""
@@ -58,6 +62,12 @@ def make_plan(
     )
 
 
+def _alone(total: int, promise: Promise) -> int:
+    """Validation items that no training items help: half, but more of a few, else not even one rung can be tested."""
+    rung = first_rung_items(promise.target, promise.delta, promise.binary)
+    return round(max(total / 2, min(MOST_VALIDATION * total, SPARE * rung)))
+
+
 def _labels_before_look(settings: Settings, n: int) -> int:
     return settings.sizes.look_at or min(n // 10, 2000)
 
@@ -79,6 +89,6 @@ def _random_sizes(settings: Settings, promise: Promise, n: int, trainable: bool,
     cross_fits = settings.promise.cross_fit > 0 and trainable and _labels_before_look(settings, n) <= total
     # labels from elsewhere train as well as random ones, but can't validate
     cross_fits = cross_fits and known < total * (1 - VALIDATION_SHARE) and settings.loop.start == "random"
-    share = VALIDATION_SHARE if cross_fits else 0.5
-    validation = round(total * share) if validation is None else validation
+    if validation is None:
+        validation = round(total * VALIDATION_SHARE) if cross_fits else _alone(total, promise)
     return validation, max(0, total - validation - known) if train is None else train
