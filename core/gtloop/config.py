@@ -10,11 +10,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
 from gtloop.errors import ConfigError
 from gtloop.labelfiles import absolute
 from gtloop.money import Prices
+from gtloop.origins import below, keys, origin
 
 PRESETS = ("default", "ground-truth")
 PLUGIN_TABLES = ("tasks", "annotators", "detectors", "samplers", "scores", "formats", "executors")
@@ -109,11 +110,20 @@ class Settings(Table):
     scores: dict[str, dict[str, Any]] = {}
     formats: dict[str, dict[str, Any]] = {}
     executors: dict[str, dict[str, Any]] = {}
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 
     def options(self, kind: str, name: str) -> dict[str, Any]:
         """The option table of a plugin."""
         table: dict[str, dict[str, Any]] = getattr(self, kind + "s")
         return table.get(name.partition("@")[0], {})
+
+    def origins(self, kind: str, name: str) -> dict[str, str]:
+        """Where each option of a plugin was given, for messages: a file, or ``-o``."""
+        return below(self._origins, f"{kind}s.{name.partition('@')[0]}")
+
+    def __eq__(self, other: object) -> bool:
+        """Same values, wherever they were given."""
+        return isinstance(other, Settings) and self.__dict__ == other.__dict__
 
 
 def load(config: Path | None, flags: Mapping[str, Any], overrides: tuple[str, ...] = ()) -> Settings:
@@ -130,23 +140,33 @@ def load(config: Path | None, flags: Mapping[str, Any], overrides: tuple[str, ..
     given: dict[str, Any] = {}
     if config is not None:
         _merge(given, _read(config))
-    for key, value in flags.items():
-        _put(given, key, value)
-    for text in overrides:
-        _put(given, *_override(text))
-    where = str(config) if config is not None else "options"
+    origins = dict.fromkeys(keys(given), str(config))
+    origins |= _type_in(given, flags, overrides, "command line")
     run = given.get("run", {})
     run = run if isinstance(run, dict) else {}
     tables = preset(run.get("preset", "default"), str(run.get("task", RunTable().task)))
     _merge(tables, given)
-    return _validated(tables, where)
+    return _validated(tables, origins, "options")
 
 
-def _validated(tables: Mapping[str, Any], where: str) -> Settings:
+def _type_in(
+    tables: dict[str, Any], values: Mapping[str, Any], overrides: tuple[str, ...], where: str
+) -> dict[str, str]:
+    """Put values and ``-o`` strings into ``tables``; their keys, each with its origin (of the values: ``where``)."""
+    typed = dict(map(_override, overrides))
+    for key, value in (*values.items(), *typed.items()):
+        _put(tables, key, value)
+    return {**dict.fromkeys(values, where), **dict.fromkeys(typed, "-o")}
+
+
+def _validated(tables: Mapping[str, Any], origins: dict[str, str], where: str) -> Settings:
+    """``where`` is the origin of what has no other."""
     try:
-        return Settings.model_validate(tables)
+        settings = Settings.model_validate(tables)
     except ValidationError as e:
-        raise ConfigError("; ".join(_explain(where, err) for err in e.errors(include_url=False))) from None
+        raise ConfigError("; ".join(_explain(origins, where, err) for err in e.errors(include_url=False))) from None
+    settings._origins.update(origins)
+    return settings
 
 
 def changed(settings: Settings, values: Mapping[str, Any]) -> Settings:
@@ -167,9 +187,7 @@ def replaced(settings: Settings, values: Mapping[str, Any], overrides: tuple[str
         ConfigError: A key is unknown, or a value does not fit.
     """
     tables = settings.model_dump(mode="json")
-    for key, value in (*values.items(), *map(_override, overrides)):
-        _put(tables, key, value)
-    return _validated(tables, "settings")
+    return _validated(tables, _type_in(tables, values, overrides, "settings"), "settings")
 
 
 def preset(name: str, task: str) -> dict[str, Any]:
@@ -266,8 +284,9 @@ def _merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
             into[key] = dict(value) if isinstance(value, Mapping) else value
 
 
-def _explain(where: str, error: Any) -> str:
+def _explain(origins: Mapping[str, str], where: str, error: Any) -> str:
     path = ".".join(str(p) for p in error["loc"])
+    where = origin(origins, path, where)
     got = f"(got {error['input']!r})"
     if error["type"] != "extra_forbidden":
         return f"{where}: {path}: {error['msg'][:1].lower()}{error['msg'][1:]} {got}"

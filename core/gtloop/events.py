@@ -140,6 +140,7 @@ class ItemsQuarantined(Event):
 
     type: Literal["items-quarantined"] = "items-quarantined"
     file: FileRef
+    example: str = Field("", description="name of the first, and why it can't be read")
 
 
 class BatchCommitted(Event):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
 from gtloop import events as ev
@@ -63,11 +66,18 @@ def new_generation(s: State) -> None:
 def categories(s: State, e: ev.CategoriesChanged, store: Store) -> None:
     f = s.facts
     f.renamed = {old: e.names.get(new, new) for old, new in f.renamed.items()} | e.names
-    f.settings["run"]["classes"] = list(e.categories)
+    rename_in(f.settings, e.categories, e.names)
     new_generation(s)  # a model knows the names that it was fitted with
     if e.merged and f.machine_files:
         f.voided = "categories were merged since machine labels were certified"
     answered(s, e.letter)
+
+
+def rename_in(settings: dict[str, Any], categories: Sequence[str], names: Mapping[str, str]) -> None:
+    """New categories in dumped settings: the list, and options of the task that name one (a background)."""
+    settings["run"]["classes"] = list(categories)
+    options = settings.get("tasks", {}).get(settings["run"]["task"].partition("@")[0], {})
+    options.update({key: names[value] for key, value in options.items() if isinstance(value, str) and value in names})
 
 
 def relabel(s: State, e: ev.RelabelAsked, store: Store) -> None:

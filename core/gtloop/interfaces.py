@@ -511,6 +511,10 @@ class Format(Plugin):
         """Whether ``path`` looks like this format; cheap."""
         return False
 
+    def near_miss(self, path: Path) -> str:
+        """What keeps ``path`` from being of this format, where little does; asked where no format recognises it."""
+        return ""
+
     def read(self, path: Path, task: str, categories: Sequence[str]) -> Iterator[Entry]:
         """Stream the entries of a file or folder.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from gtloop.events import FileRef
 from gtloop.images import content_hash, header, open_image
 from gtloop.interfaces import Progress
 from gtloop.keyed import digest, rng
-from gtloop.listing import Listed, list_images
+from gtloop.listing import Listed, list_images, tell_skipped
 from gtloop.records import Item
 from gtloop.store import Store
 
@@ -34,7 +35,9 @@ def list_items(source: str, seed: int, store: Store, progress: Progress) -> File
         SourceError: There is no image.
     """
     columns: dict[str, list[Any]] = {n: [] for n in COLUMNS}
-    _list(columns, list_images(source), seed, progress)
+    skipped: Counter[str] = Counter()
+    _list(columns, list_images(source, skipped), seed, progress)
+    tell_skipped(skipped)
     return _write(store, "items.parquet", columns)
 
 
@@ -48,7 +51,9 @@ def add_items(source: str, seed: int, store: Store, known: FileRef, number: int,
     """
     columns: dict[str, list[Any]] = {n: list(c) for n, c in store.read(known, COLUMNS).items()}
     names, uris = set(columns["name"]), set(columns["uri"])
-    new = [x for x in list_images(source) if x.uri not in uris]
+    skipped: Counter[str] = Counter()
+    new = [x for x in list_images(source, skipped) if x.uri not in uris]
+    tell_skipped(skipped)
     if not new:
         raise SourceError(f"every image of {source} is in the run already; give others")
     prefix = PurePath(source).stem or "added"

@@ -31,7 +31,7 @@ from gtloop.interfaces import (
 )
 from gtloop.items import Items
 from gtloop.keyed import rng
-from gtloop.known import LabelFiles
+from gtloop.known import LabelFiles, tell_lacking
 from gtloop.ledger import Ledger
 from gtloop.promise import Promise
 from gtloop.records import Item, Payload
@@ -100,11 +100,12 @@ class Plugins:
         for kind in KINDS:
             for name, table in getattr(self._settings, f"{kind}s").items():
                 if table:
-                    self._registry.options(kind, name, table)
+                    self._registry.options(kind, name, table, self._settings.origins(kind, name))
 
     def _build(self, kind: str, name: str, context: Context) -> Any:
         workdir = self._root / kind / name.partition("@")[0]
-        options = self._registry.options(kind, name, self._settings.options(kind, name))
+        given, origins = self._settings.options(kind, name), self._settings.origins(kind, name)
+        options = self._registry.options(kind, name, given, origins)
         return self._registry.build(kind, name, options, dataclasses.replace(context, workdir=workdir))
 
     def bind(self, items: Items, truths: Sequence[tuple[int, str]] = ()) -> None:
@@ -122,8 +123,14 @@ class Plugins:
         return self.known.truth(self._settings.run.truth, self._truths, self.items)
 
     def check_truth(self) -> None:
-        """Read the whole truth once, so that a fault in it shows before anything is spent."""
-        len(self.truth)
+        """Read the whole truth once, so that a fault in it shows before anything is spent; note what it lacks.
+
+        Raises:
+            BadLabels: As ``truth``, or simulated people find nothing in it.
+        """
+        truth = self.truth
+        if "truth" in self.annotator.needs and self.items is not None:
+            tell_lacking(self.items, range(len(self.items)), truth)
 
     def truth_of(self, item: Item) -> Payload | None:
         return self.truth.get(item.row)

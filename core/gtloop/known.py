@@ -5,7 +5,8 @@ Whatever a file is in, what comes out is one canonical payload a row, in the dis
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,10 +15,13 @@ from gtloop.config import Settings
 from gtloop.errors import BadAnswer, BadLabels, MissingExtra
 from gtloop.interfaces import Context, Entry, Format, Task
 from gtloop.items import Items
-from gtloop.records import Payload, Source
+from gtloop.records import Item, Payload, Source
+from gtloop.wording import counted
 
 if TYPE_CHECKING:
     from gtloop.registry import Registry
+
+log = logging.getLogger("gtloop.known")
 
 
 class Known(NamedTuple):
@@ -59,7 +63,8 @@ class LabelFiles:
         for p in self._registry.providers("format"):
             name = p.cls.name
             try:
-                options = self._registry.options("format", name, self._settings.options("format", name))
+                given, origins = self._settings.options("format", name), self._settings.origins("format", name)
+                options = self._registry.options("format", name, given, origins)
                 context = Context(categories=self._settings.run.classes)
                 built.append(self._registry.build("format", name, options, context))
             except MissingExtra:
@@ -146,7 +151,31 @@ class LabelFiles:
                 payload = self._task.reframe(payload, item, "display")
             payload = self._task.parse(payload, item)
         except BadAnswer as e:
-            raise BadLabels(f"{where}: {item.name}: {e}") from None
+            raise BadLabels(f"{_place(where, entry.name, item)}: {e}") from None
         confidence = entry.extras.get("confidence")
         sure = float(confidence) if isinstance(confidence, int | float) and 0 <= confidence <= 1 else 1.0
         return Known(payload, entry.source, sure)
+
+
+def _place(where: str, name: str, item: Item) -> str:
+    """Where to mend a label: its own file, where it has one, else the label file and the image."""
+    file = Path(labelfiles.split(where)[1], name)
+    return str(file) if file.is_file() else f"{where}: {item.name}"
+
+
+def tell_lacking(items: Items, rows: range, truth: Container[int]) -> None:
+    """Log one note about the images among ``rows`` that simulated people are asked about in vain.
+
+    Raises:
+        BadLabels: Those are all.
+    """
+    own = [row for row in rows if items.alias_of[row] < 0 and items.width[row] > 0]
+    lacking = [row for row in own if row not in truth]
+    if not lacking:
+        return
+    if len(lacking) == len(own):
+        raise BadLabels(f"the truth says nothing about any image (first: {items.name[own[0]]}); give one that does")
+    log.info(
+        "note: the truth lacks %d of %s, first %s: simulated people can't label %s",
+        *(len(lacking), counted(len(own), "image"), items.name[lacking[0]], "it" if len(lacking) == 1 else "them"),
+    )

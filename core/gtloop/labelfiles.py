@@ -56,6 +56,8 @@ def pick_reader(formats: Sequence[Format], path: str | Path, task: str) -> Forma
     if found:
         names = " and ".join(f.name for f in found)
         raise BadLabels(f"{path} can be read as {names}; say which, for example {found[0].name}:{path}")
+    if nearly := [f"{path} looks like {f.name}, but {why}" for f in readers if (why := f.near_miss(path))]:
+        raise BadLabels("; ".join(nearly))
     raise BadLabels(f"{path} is in no format that is read for task {task!r}; convert it to one of: {_known(readers)}")
 
 

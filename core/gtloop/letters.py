@@ -25,9 +25,11 @@ from gtloop.events import (
     RunPaused,
     SettingsChanged,
 )
+from gtloop.fold_letters import rename_in
 from gtloop.importing import import_labels
 from gtloop.items import add_items
 from gtloop.job import Job, Plugins
+from gtloop.known import tell_lacking
 from gtloop.ledger import Letter
 from gtloop.money import micro, show
 from gtloop.state import HUMAN, MACHINE, UNLABELABLE, State
@@ -151,7 +153,10 @@ def _check_added(job: Job, e: ItemsAdded) -> None:
 
     if e.truth is not None:
         items = Items.read(e.items, job.store)
-        job.plugins.known.matched(e.truth, items, range(e.first, len(items)), allow_missing=True)
+        rows = range(e.first, len(items))
+        known = job.plugins.known.matched(e.truth, items, rows, allow_missing=True)
+        if "truth" in job.plugins.annotator.needs:
+            tell_lacking(items, rows, known)
 
 
 def _import(job: Job, letter: int, body: dict[str, Any]) -> list[AnyEvent]:
@@ -162,8 +167,9 @@ def _import(job: Job, letter: int, body: dict[str, Any]) -> list[AnyEvent]:
 def _categories(job: Job, letter: int, body: dict[str, Any]) -> list[AnyEvent]:
     names: dict[str, str] = body.get("names", {})
     classes = check_renaming(job.state, job.settings, names)
-    new = job.settings.model_copy(update={"run": job.settings.run.model_copy(update={"classes": classes})})
-    Plugins(new, job.registry, job.root)
+    tables = job.settings.model_dump(mode="json")
+    rename_in(tables, classes, names)
+    Plugins(Settings.model_validate(tables), job.registry, job.root)
     merged = len(classes) < len(job.settings.run.classes)
     event = CategoriesChanged(
         iteration=job.state.iteration, letter=letter, names=names, categories=classes, merged=merged

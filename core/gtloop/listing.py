@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import glob
 import json
+import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import chain
@@ -19,13 +21,18 @@ from urllib.parse import unquote, urlsplit
 from PIL import Image
 
 from gtloop.errors import SourceError
+from gtloop.wording import counted, some
 
 _FORMATS = (
     *("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "JPEG2000", "PPM"),
     *("QOI", "SGI", "PSD", "DDS", "ICO", "DIB", "PCX", "TGA"),  # TGA has no signature, so it comes last
 )
 
+log = logging.getLogger("gtloop.listing")
+
 _MANIFESTS = (".txt", ".jsonl", ".ndjson", ".manifest")
+_TO_CONVERT = (".heic", ".heif", ".hif")
+"""Suffixes of images that cameras write and Pillow does not read."""
 _GIVE = "give a folder, a quoted glob such as 'photos/*.jpg', a manifest (.txt or .jsonl), or an image"
 
 
@@ -64,13 +71,18 @@ def local_path(uri: str) -> str | None:
     return None if "://" in uri else uri
 
 
-def list_images(source: str) -> Iterator[Listed]:
+def list_images(source: str, skipped: Counter[str] | None = None) -> Iterator[Listed]:
     """The images of a source, sorted by name, each once.
 
     A folder is walked as it is read (one folder in memory at a time), links followed, hidden files and
     files without an image's suffix skipped. In a manifest (one path a line, or JSON Lines with
     ``"source-ref"`` or ``"image"``), paths are relative to its folder, and names are relative to it too, or to the
     listed files' common folder where some lie outside.
+
+    Args:
+        source: Folder, glob, manifest or image.
+        skipped: Counts what is left out of a folder or glob, by lower-case suffix, as ``tell_skipped`` wants it;
+            hidden files are not counted.
 
     Raises:
         SourceError: At once, where there is nothing to list; while iterating, where a folder can't be
@@ -82,28 +94,47 @@ def list_images(source: str) -> Iterator[Listed]:
     if local is None:
         raise SourceError(f"{source}: only local files are read; download the images and give their folder")
     path = Path(local).expanduser()
+    skipped = Counter() if skipped is None else skipped
     if path.is_dir():
-        return _first(_folder(path), f"no images in the folder {path} ({_kinds()}): {_GIVE}")
+        return _first(_folder(path, skipped), f"no images in the folder {path}", skipped)
     if path.is_file():
         return _first(_file(path), f"no images in the manifest {path}: write one path a line")
     if glob.has_magic(source):
-        return _first(_glob(str(path)), f"no images match {source} ({_kinds()}): {_GIVE}")
+        return _first(_glob(str(path), skipped), f"no images match {source}", skipped)
     raise SourceError(f"no such file or folder: {path}; {_GIVE}")
 
 
-def _kinds() -> str:
-    return "looked for .jpg, .png and every other suffix that is read"
+def tell_skipped(skipped: Counter[str]) -> None:
+    """Log one note about the files that ``list_images`` left out, if any."""
+    if skipped:
+        log.info("note: %s", skipped_files(skipped))
 
 
-def _first(listed: Iterator[Listed], nothing: str) -> Iterator[Listed]:
+def skipped_files(skipped: Counter[str]) -> str:
+    """``skipped 3 files of types that are not read: 2 .heic, 1 .txt``, and what to do about the first."""
+    most_first = sorted(skipped.items(), key=lambda kind: (-kind[1], kind[0]))
+    kinds = some([f"{n} {suffix or 'without a suffix'}" for suffix, n in most_first])
+    convert = [suffix for suffix in _TO_CONVERT if suffix in skipped]
+    hint = f"; convert {', '.join(convert)} to JPEG or PNG first" if convert else ""
+    return f"skipped {counted(skipped.total(), 'file')} of types that are not read: {kinds}{hint}"
+
+
+def _first(listed: Iterator[Listed], nothing: str, skipped: Counter[str] | None = None) -> Iterator[Listed]:
     """Raise now, not at the first ``next``, where there is nothing."""
     for first in listed:
         return chain((first,), listed)
-    raise SourceError(nothing)
+    if skipped is None:
+        raise SourceError(nothing)
+    found = skipped_files(skipped) if skipped else "looked for .jpg, .png and every other suffix that is read"
+    raise SourceError(f"{nothing} ({found}): {_GIVE}")
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
 
 
 def _is_image(name: str, known: frozenset[str]) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in known
+    return not name.startswith(".") and _suffix(name) in known
 
 
 def _listed(name: str, path: str, size: int) -> Listed:
@@ -115,7 +146,7 @@ def _listed(name: str, path: str, size: int) -> Listed:
     return Listed(name, path, size)
 
 
-def _folder(root: Path) -> Iterator[Listed]:
+def _folder(root: Path, skipped: Counter[str]) -> Iterator[Listed]:
     known = suffixes()
     top = os.path.abspath(root)
 
@@ -137,6 +168,8 @@ def _folder(root: Path) -> Iterator[Listed]:
                 yield from walk(entry.path, prefix + name, above | {here})
             elif _is_image(name, known):
                 yield _listed(prefix + name, entry.path, _size(entry))
+            else:
+                skipped[_suffix(name)] += 1
 
     return walk(top, "", frozenset())
 
@@ -148,13 +181,15 @@ def _size(entry: os.DirEntry[str]) -> int:
         return 0
 
 
-def _glob(pattern: str) -> Iterator[Listed]:
+def _glob(pattern: str, skipped: Counter[str]) -> Iterator[Listed]:
     known = suffixes()
     parts = Path(pattern).parts
     fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     root = os.path.abspath(Path(*parts[:fixed]))
-    found = (os.path.abspath(p) for p in glob.iglob(pattern, recursive=True))
-    images = {p for p in found if _is_image(os.path.basename(p), known) and os.path.isfile(p)}
+    found = {os.path.abspath(p) for p in glob.iglob(pattern, recursive=True) if os.path.isfile(p)}
+    images = {p for p in found if _is_image(os.path.basename(p), known)}
+    names = (os.path.basename(p) for p in found - images)
+    skipped.update(_suffix(name) for name in names if not name.startswith("."))
     return _named(images, root)
 
 

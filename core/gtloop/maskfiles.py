@@ -33,13 +33,28 @@ def colours() -> NDArray[np.uint8]:
 
 def is_index_png(path: Path) -> bool:
     """Whether a file is a PNG with one number a pixel; reads its header only."""
+    return _mode(path) in INDEX_MODES
+
+
+def colour_fault(path: Path) -> str:
+    """Why a PNG with colours is no mask; empty where it has none, or is no PNG."""
+    mode = _mode(path)
+    return "" if not mode or mode in INDEX_MODES else _colours(mode)
+
+
+def _colours(mode: str) -> str:
+    return f"has colours ({mode}); needs an index PNG, with one number a pixel: convert it"
+
+
+def _mode(path: Path) -> str:
+    """Pillow's mode of a PNG, from its header; empty where it is none."""
     from PIL import Image
 
     try:
         with Image.open(path, formats=["PNG"]) as image:
-            return image.mode in INDEX_MODES
+            return image.mode
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return False
+        return ""
 
 
 def read_index(path: Path, where: str = "") -> NDArray[np.int32]:
@@ -58,9 +73,7 @@ def read_index(path: Path, where: str = "") -> NDArray[np.int32]:
     try:
         with Image.open(path, formats=["PNG"]) as image:
             if image.mode not in INDEX_MODES:
-                raise BadLabels(
-                    f"{where} has colours ({image.mode}); needs an index PNG, with one number a pixel: convert it"
-                )
+                raise BadLabels(f"{where} {_colours(image.mode)}")
             values = np.asarray(image).astype(np.int32)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
         raise BadLabels(f"{where} can't be read as a PNG ({e}); write it again") from e

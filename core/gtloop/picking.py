@@ -175,7 +175,8 @@ def quarantine(job: Job, bad: dict[int, str], name: str) -> ItemsQuarantined:
     rows = sorted(bad)
     path = f"quarantine/{name}.parquet"
     ref = job.store.write(path, {"row": np.array(rows, np.int32), "reason": [bad[r] for r in rows]})
-    return ItemsQuarantined(iteration=job.state.iteration, file=ref)
+    example = f"{job.items.name[rows[0]]} ({bad[rows[0]]})"
+    return ItemsQuarantined(iteration=job.state.iteration, file=ref, example=example)
 
 
 def request_id(job: Job, row: int, purpose: str, attempt: int) -> str:

@@ -27,13 +27,13 @@ def table_name(kind: str) -> str:
     return f"{kind}s"
 
 
-def validate(cls: type[Plugin], table: Mapping[str, Any], where: str) -> Options:
+def validate(cls: type[Plugin], table: Mapping[str, Any], where: str | Mapping[str, str]) -> Options:
     """Validate a plugin's options; strings as ``-o`` gives them become numbers and booleans.
 
     Args:
         cls: The plugin.
         table: Option name to value.
-        where: Where the table comes from, for messages, for example ``gtloop.toml`` or ``-o``.
+        where: Where the table comes from, for messages, for example ``gtloop.toml`` or ``-o``; or that of each option.
 
     Raises:
         ConfigError: With the path of each wrong option, what it got, and the nearest name.
@@ -41,9 +41,15 @@ def validate(cls: type[Plugin], table: Mapping[str, Any], where: str) -> Options
     try:
         return cls.Options.model_validate(dict(table))
     except ValidationError as e:
-        path = f"{where}: {table_name(cls.kind)}.{cls.name}"
-        problems = [_explain(cls, path, error) for error in e.errors(include_url=False)]
+        path = f"{table_name(cls.kind)}.{cls.name}"
+        problems = [f"{_origin(where, error)}: {_explain(cls, path, error)}" for error in e.errors(include_url=False)]
         raise ConfigError("; ".join(problems)) from e
+
+
+def _origin(where: str | Mapping[str, str], error: ErrorDetails) -> str:
+    if isinstance(where, str):
+        return where
+    return where.get(str(next(iter(error["loc"]), "")), "options")
 
 
 def _explain(cls: type[Plugin], path: str, error: ErrorDetails) -> str:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from gtloop.bounds import Floats, Rule, first_rung_items, lower_bound, pool_test
 from gtloop.counts import ladder, look_deltas, merge_slices, symmetric_batch
 from gtloop.evidence import Evidence, Kind, Promise, SliceResult
+from gtloop.wording import counted
 
 __all__ = [
     "Evidence",
@@ -158,7 +159,7 @@ def _selective(region: _Region, promise: Promise, delta: float) -> SliceResult:
     size, metric, target = len(region.pool), promise.metric, promise.target
     if len(region.y) < need:
         return region.result(
-            f"nothing tested: {len(region.y)} validation images here, {need} are needed to show "
+            f"nothing tested: {counted(len(region.y), 'validation image')} here, {need} are needed to show "
             f"{metric} {target:g} with error probability {delta:.3g}"
         )
     best: dict[str, Any] = {}
@@ -184,8 +185,8 @@ def _selective(region: _Region, promise: Promise, delta: float) -> SliceResult:
         best = found | {"threshold": threshold, "coverage": pool / size}
     if not best:
         return region.result(
-            f"nothing tested: with {len(region.y)} validation images and {size} others here, even faultless ones "
-            f"could not show {metric} {target:g} with error probability {delta:.3g}"
+            f"nothing tested: with {counted(len(region.y), 'validation image')} and {counted(size, 'other')} here, "
+            f"even faultless ones could not show {metric} {target:g} with error probability {delta:.3g}"
         )
     y, pool = region.at(best["threshold"])
     # what the tests control is the target; beyond it the bound is an estimate, never above the plug-in one
@@ -229,7 +230,7 @@ def _dataset(region: _Region, promise: Promise, delta: float, n_total: int) -> S
     need = 1 if promise.rule == "empirical" else _need(promise, target, delta)
     if n < need:
         return region.result(
-            f"nothing tested: {n} validation images, {need} are needed to show a mean loss of at most "
+            f"nothing tested: {counted(n, 'validation image')}, {need} are needed to show a mean loss of at most "
             f"{allowed:g} over all {n_total} images with error probability {delta:.3g}"
         )
     best: dict[str, Any] = {}

@@ -224,8 +224,10 @@ class Registry:
             raise MissingExtra(f"{kind} {cls.name!r} needs the {packages}. Install: {found.install}")
         return cls
 
-    def options(self, kind: str, name: str, table: Mapping[str, Any], where: str = "gtloop.toml") -> Options:
-        """Validate a TOML table or ``-o`` strings by the plugin's ``Options``.
+    def options(
+        self, kind: str, name: str, table: Mapping[str, Any], where: str | Mapping[str, str] = "options"
+    ) -> Options:
+        """Validate a TOML table or ``-o`` strings by the plugin's ``Options``; ``where`` is as in ``validate``.
 
         Raises:
             ConfigError: ``gtloop.toml: annotators.mturk.reward_cent: unknown option (got 7); ...``

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
+from gtloop import config
 from gtloop.errors import UsageError
-from gtloop.listing import list_images
+from gtloop.listing import list_images, skipped_files
+from gtloop.wording import counted
 
 if TYPE_CHECKING:
     from gtloop.registry import Registry
@@ -17,25 +20,25 @@ TEMPLATE = """\
 
 [run]
 source = {source}
-task = {task}                  # installed: {tasks}
+{task:<30} # installed: {tasks}
 classes = {classes}
 annotator = "files"            # installed: {annotators}
-detector = {detector}          # installed: {detectors}
-# sampler = "uncertainty"      # installed: {samplers}
-# score = "expected"           # installed: {scores}
-# workers = 3                  # people who answer each item
+{detector:<30} # for this task: {detectors}
+{sampler:<30} # installed: {samplers}
+{score:<30} # installed: {scores}
+{workers:<30} # people who answer each item
 # budget_usd = 50.0            # hard cap on everything paid
 # seed = 0
 # preset = "default"           # or "ground-truth": the service's own rule, sizes and prices
-# truth = "labels.json"        # known labels, for annotator = "synthetic"
+# truth = "labels.jsonl"       # known labels, for annotator = "synthetic"; any format that is read
 
 [promise]                      # docs/promise.md
 # kind = "selective"           # machine labels have a mean quality of at least `target`; or "dataset" with max_loss
-# target = 0.6                 # default: the task's
+{target:<30} # the default; quality is {metric}
 # delta = 0.1                  # probability that the promise may be broken
 
 [prices]                       # dollars
-# answer_usd = "0.036"         # for one worker's answer
+{answer:<30} # for one worker's answer
 # item_fee_usd = "0"           # platform fee for an item that people label
 # machine_fee_usd = "0"        # platform fee for an item that the machine labels
 
@@ -54,25 +57,37 @@ def write_config(
     """
     if path.exists() and not force:
         raise UsageError(f"{path} is there already; replace it with --force")
-    count = sum(1 for _ in list_images(images))
-    registry.get("task", task)
+    skipped: Counter[str] = Counter()
+    count = sum(1 for _ in list_images(images, skipped))
     relative = images if "://" in images else str(Path(images))
-
-    def names(kind: str) -> str:
-        return ", ".join(registry.names(kind))
-
-    detectors = registry.names("detector")
     text = TEMPLATE.format(
-        source=json.dumps(relative),
-        task=json.dumps(task),
-        classes=json.dumps(list(classes or ())),
-        detector=json.dumps("torchvision" if "torchvision" in detectors else detectors[0]),
-        tasks=names("task"),
-        annotators=names("annotator"),
-        detectors=names("detector"),
-        samplers=names("sampler"),
-        scores=names("score"),
+        source=json.dumps(relative), classes=json.dumps(list(classes or ())), **_of_task(task, registry)
     )
     path.write_text(text, "utf-8")
     todo = "gtloop run" if classes else "name your categories in run.classes, then: gtloop run"
-    return f"{path} written for {count} images. Next: {todo}"
+    left_out = f" ({skipped_files(skipped)})" if skipped else ""
+    return f"{path} written for {counted(count, 'image')}{left_out}. Next: {todo}"
+
+
+def _of_task(task: str, registry: Registry) -> dict[str, str]:
+    """What the template says of a task: the defaults that hold for it, and the plugins that are there for it."""
+    cls: Any = registry.get("task", task)
+    defaults = config.load(None, {"run.task": task})
+    detectors = [p.cls.name for p in registry.providers("detector") if {cls.name, "*"} & cast(Any, p.cls).tasks]
+    names = {f"{kind}s": ", ".join(registry.names(kind)) for kind in ("task", "annotator", "sampler", "score")}
+    return {
+        **names,
+        "detectors": ", ".join(detectors) or "none",
+        "task": f"task = {json.dumps(task)}",
+        "detector": f"detector = {json.dumps(_usual(detectors))}",
+        "sampler": f'# sampler = "{defaults.run.sampler}"',
+        "score": f'# score = "{defaults.run.score}"',
+        "workers": f"# workers = {defaults.run.workers}",
+        "target": f"# target = {cls.default_target}",
+        "metric": cls.metric,
+        "answer": f'# answer_usd = "{defaults.prices.answer_usd}"',
+    }
+
+
+def _usual(detectors: list[str]) -> str:
+    return "torchvision" if "torchvision" in detectors or not detectors else detectors[0]

@@ -78,3 +78,26 @@ def test_settings_survive_toml(tmp_path: Path) -> None:
     s = config.load(None, {"run.classes": ('a "b"', "é"), "run.source": "x", "annotators.files": {"folder": "f"}})
     again = config.load(write(tmp_path, config.to_toml(s).replace('source = "x"', f'source = "{tmp_path}/x"')), {})
     assert again.model_copy(update={"run": again.run.model_copy(update={"source": "x"})}) == s
+
+
+def test_a_fault_is_blamed_on_where_it_was_given(tmp_path: Path) -> None:
+    file = write(tmp_path, "[run]\nworkers = 0\n[sizes]\nprobe = 0\n")
+    with pytest.raises(ConfigError) as e:
+        config.load(file, {"run.seed": -1}, ("run.workers=many", "sizes.batsh=3"))
+    for says in ("command line: run.seed: ", "-o: run.workers: ", f"{file}: sizes.probe: ", "-o: sizes.batsh: unknown"):
+        assert says in str(e.value)
+    with pytest.raises(ConfigError, match=r"^-o: tables: unknown key"):
+        config.load(None, {}, ("tables.of.key=1",))
+
+
+def test_options_of_plugins_know_where_they_were_given(tmp_path: Path) -> None:
+    file = write(tmp_path, "[annotators.synthetic]\nnoise = 0.5\nworkers = 9\n")
+    s = config.load(file, {}, ("annotator.synthetic.noise=0.1",))
+    assert s.origins("annotator", "synthetic") == {"noise": "-o", "workers": str(file)}
+    assert s.origins("annotator", "files") == {}
+    same = config.Settings.model_validate(s.model_dump(mode="json"))
+    assert same == s, "where they come from is no part of the settings"
+    assert same.origins("annotator", "synthetic") == {}
+    assert config.replaced(s, {"run.seed": 3}) != s
+    again = config.replaced(same, {}, ("annotators.synthetic.decline=0.2",))
+    assert again.origins("annotator", "synthetic") == {"decline": "-o"}

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +23,7 @@ from PIL import Image
 from gtloop import images
 from gtloop.errors import BadImage, SourceError
 from gtloop.images import content_hash, header, list_images, open_image, thumbnail
+from gtloop.listing import tell_skipped
 
 pytestmark = pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\..*")  # pytest undoes the filter of the import
 
@@ -477,6 +479,27 @@ def test_nothing_there(tmp_path: Path) -> None:
         with pytest.raises(SourceError, match=says) as e:
             list_images(str(source))  # at once, before anything is iterated
         assert "\n" not in str(e.value)
+
+
+def test_what_is_skipped_is_counted_by_type(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, "a.jpg", "b.heic", "s/c.HEIC", "s/d.txt", "Makefile", ".git/x.txt", ".hidden.heic")
+    for source in (tmp_path, tmp_path / "**"):
+        skipped: Counter[str] = Counter()
+        assert [i.name for i in list_images(str(source), skipped)] == ["a.jpg"]
+        assert skipped == {".heic": 2, ".txt": 1, "": 1}
+    with caplog.at_level("INFO", "gtloop"):
+        tell_skipped(skipped)
+        tell_skipped(Counter())
+    assert caplog.messages == [
+        "note: skipped 4 files of types that are not read: 2 .heic, 1 without a suffix, 1 .txt; "
+        "convert .heic to JPEG or PNG first"
+    ]
+    (tmp_path / "a.jpg").unlink()
+    for source in (tmp_path, tmp_path / "s" / "*"):
+        with pytest.raises(
+            SourceError, match=r"no images .* \(skipped .*\.heic.*; convert \.heic to JPEG or PNG first\)"
+        ):
+            list_images(str(source))
 
 
 def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:

@@ -265,6 +265,15 @@ def test_options_coerce_strings_and_explain() -> None:
     )
 
 
+def test_each_option_is_blamed_on_where_it_was_given() -> None:
+    registry = alone(sampler("mine"))
+    with pytest.raises(errors.ConfigError) as e:
+        registry.options("sampler", "mine", {"depth": "deep", "zzz": 1, "yyy": 1}, {"depth": "my.toml", "zzz": "-o"})
+    assert [fault.split(": ")[0] for fault in str(e.value).split("; ") if "samplers" in fault] == [
+        *("my.toml", "-o", "options")
+    ]
+
+
 def test_a_required_option_is_named() -> None:
     source = sampler("mine").replace('Field("here", ', "Field(")
     with pytest.raises(errors.ConfigError, match=r"^-o: samplers\.mine\.folder: is required \(where\)$"):

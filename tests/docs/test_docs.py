@@ -80,6 +80,18 @@ def test_every_setting_is_documented_with_its_default() -> None:
             assert table[key][0] == _shown(info.default), f"{name}.{key}"
 
 
+def test_the_built_in_plugins_are_listed(registry: Registry) -> None:
+    """In the settings that name one, and in what ``plugins list`` shows."""
+    table = rows(section(DOCS / "config.md", "## `[run]`"))
+    for kind in ("task", "annotator", "detector", "sampler", "score", "executor"):
+        default, meaning = table[kind]
+        listed = {default.strip('`"'), *re.findall(r"`([\w-]+)`", meaning)} - {"truth"}
+        assert listed == set(registry.names(kind)), kind
+    shown = re.findall(r"^(\w+) +([\w-]+) +gtloop \.\.\.$", (DOCS / "plugins" / "using.md").read_text(), flags=re.M)
+    assert shown == [(kind, name) for kind in KINDS for name in registry.names(kind)]
+    assert set(rows(section(DOCS / "formats.md", "## Label files"))) == set(registry.names("format"))
+
+
 def test_what_the_presets_set_is_documented() -> None:
     flat: dict[str, dict[str, Any]] = {}
     for preset in config.PRESETS:

@@ -10,6 +10,7 @@ import pytest
 import runs
 from runs import cli
 
+import gtloop
 from gtloop.interfaces import Context
 from gtloop.registry import Registry
 from gtloop.testing.fakes import CATEGORIES, SIZE, tiny_truth
@@ -53,6 +54,14 @@ def test_a_run_ends_with_machine_labels_that_are_right(finished: Path, images: P
     assert quality["human"]["mean"] > 0.7
 
 
+def test_the_report_shows_masks(finished: Path, images: Path, tmp_path: Path) -> None:
+    ended = cli("report", finished, "--truth", images.parent / "truth.jsonl", "--out", tmp_path)
+    assert ended.code == 0, ended.err
+    html = (tmp_path / "index.html").read_text("utf-8")
+    assert html.count('<i class="stripes"') == html.count('<div class="grid large">') > 0
+    assert (tmp_path / "figures.png").exists()
+
+
 def test_prices_are_those_of_the_preset(finished: Path) -> None:
     status = runs.status(finished)
     assert status["cost_usd"]["human"] == pytest.approx(0.84 * status["annotations"])
@@ -87,3 +96,14 @@ def test_labels_go_out_and_come_back(finished: Path, images: Path, tmp_path: Pat
         assert plain == [
             (r["category"], r["counts"]) for r in labelled[name]["payload"]["regions"] if r["confidence"] >= 0.4
         ]
+
+
+def test_a_background_that_is_renamed_stays_the_background(images: Path, tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    named = ("--task", "segmentation", *CAREFUL, "-o", f"tasks.segmentation.background={CATEGORIES[0]}")
+    assert cli(*runs.small(images, root, *named, "--budget", 60)).code == 4
+    ended = cli("categories", root, "--rename", f"{CATEGORIES[0]}=ground")
+    assert ended.code == 0, ended.err
+    assert gtloop.open(root).state.facts.settings["tasks"]["segmentation"]["background"] == "ground"
+    ended = cli("run", "--run", root, "--budget", 1000)
+    assert ended.code == 0, ended.err

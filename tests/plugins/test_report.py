@@ -73,6 +73,11 @@ def classes(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Pat
 
 
 @pytest.fixture(scope="module")
+def painted(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Path:
+    return make_run(tmp_path_factory.mktemp("painted"), registry, "segmentation", n=60)
+
+
+@pytest.fixture(scope="module")
 def waiting(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Path:
     return make_run(tmp_path_factory.mktemp("waiting"), registry, "bbox", truth=False, n=30)
 
@@ -212,10 +217,28 @@ class TestPage:
         assert not (tmp_path / "objects.png").exists()
         assert '<td class="l">crate</td>' in html
 
+    def test_masks(self, painted: Path, registry: Registry, tmp_path: Path) -> None:
+        html = self.html(registry, painted, tmp_path)
+        assert {f"{n}.png" for n in ("objects", "categories", "figures")} <= {p.name for p in tmp_path.iterdir()}
+        assert '<i class="stripes"' in html
+        assert all(f"</i>{c}</span>" in html for c in CATEGORIES)
+        assert '<div class="grid large">' in html
+        assert '<th>people</th><th>machine</th><th>all</th></tr>\n<tr><td class="l">crate</td>' in html
+
+    def test_a_run_that_ends_without_a_look_says_so(
+        self, registry: Registry, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+    ) -> None:
+        sizes = {"run.preset": "default", "sizes.look_at": 30, "sizes.validation": 10}
+        run = make_run(tmp_path_factory.mktemp("unlooked"), registry, "classification", n=20, **sizes)
+        html = self.html(registry, run, tmp_path)
+        assert "Finished without a look: the first was due after 30 images" in html
+        assert "No look yet" not in html
+
     def test_waiting_run_says_why_there_is_nothing(self, waiting: Path, registry: Registry, tmp_path: Path) -> None:
         html = self.html(registry, waiting, tmp_path)
         assert "Nothing is labelled by machine yet." in html
         assert "people are at it" in html
+        assert "No look yet: the first is due after the first model." in html
         assert "Quality against the truth" not in html
 
     def test_machine_labels_without_truth_are_shown_by_confidence(
@@ -234,7 +257,7 @@ class TestPage:
             "Labels of people",
         ]
         assert all(len(g.pictures) == 4 for g in found)
-        assert all("truth" not in dict(g.key) for g in found)
+        assert all("truth" not in {k.what for k in g.key} for g in found)
 
     def test_names_are_escaped(self, waiting: Path, registry: Registry, tmp_path: Path) -> None:
         moved = tmp_path / "<b>run"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gtloop import masks
 from gtloop.interfaces import Context
 from gtloop.records import Item, Label
 from gtloop.registry import Registry
 from gtloop.testing.fakes import CATEGORIES
-from gtloop_plugins.commands.reporting import figures, measure, pictures
+from gtloop_plugins.commands.reporting import figures, measure, overlays, page, panels, pictures
 
 PROMISE = {"kind": "selective", "target": 0.6, "max_loss": None}
 
@@ -25,6 +28,11 @@ def registry() -> Registry:
 
 def box(x: float, category: str = "crate") -> dict[str, Any]:
     return {"category": category, "xyxy": [x, 0, x + 10, 10]}
+
+
+def mask(index: Any, names: tuple[str, ...] = ("sky", "road", "car")) -> dict[str, Any]:
+    """The payload of an (H, W) index map: -1 background, -2 void."""
+    return masks.from_map(np.asarray(index, np.int16), names).model_dump(mode="json")
 
 
 def label(row: int, payload: dict[str, Any], source: Any = "machine", confidence: float = 0.5) -> Label:
@@ -144,6 +152,174 @@ class TestMeasure:
         assert found["crate"] == {"human": 0, "machine": 2, "truth": 0}
         assert found["drum"] == {"human": 0, "machine": 1, "truth": 1}
 
+    def test_names_are_found_in_every_known_shape_and_in_no_other(self) -> None:
+        assert measure.names_in({"boxes": [box(0), box(9, "drum")]}) == ["crate", "drum"]
+        assert measure.names_in(mask([[0, 2], [2, -1]])) == ["sky", "car"]
+        assert measure.names_in({"category": "drum"}) == ["drum"]
+        for other in ({"points": [[1, 2]]}, {"regions": 3}, {"boxes": [[1, 2, 3, 4]]}, {}, None):
+            assert measure.names_in(other) == []
+
+    def test_figures_of_categories(self) -> None:
+        found = measure.by_figure({"mean": 0.5, "iou.a.b": 0.25, "iou.c": None, "count.c": 3.0})
+        assert found == {"iou": {"a.b": 0.25, "c": None}}
+
+
+class TestPanels:
+    def facts(self, evaluation: dict[str, Any] | None) -> measure.Facts:
+        labels = [
+            measure.Measured(label(0, mask([[0, 1]]), "human"), mask([[0, 1]]), 1.0, 2, 2),
+            measure.Measured(label(1, mask([[0, 0]])), mask([[0, 1]]), 0.5, 1, 2),
+        ]
+        promise = {"kind": "selective", "target": 0.5, "metric": "mean IoU"}
+        cost = {"if_all_human": 0.0, "machine": 0.0}
+        status = {"iterations": [], "cost_usd": cost, "promise": promise, "evaluation": evaluation}
+        return measure.Facts(status, labels, [], {}, "truth")
+
+    def test_masks_have_their_categories_and_their_figures_by_source(self) -> None:
+        evaluation = {
+            "human": {"mean": 1.0, "iou.sky": 1.0, "iou.road": 1.0},
+            "machine": {"mean": 0.5, "iou.sky": 0.5, "iou.road": 0.0},
+        }
+        found = {p.name: p for p in panels.plots(self.facts(evaluation), ("sky", "road", "car"))}
+        assert {"objects", "categories", "figures"} <= set(found)
+        assert found["objects"].title == "Categories in an image"
+        assert "Images that show a category" in found["categories"].caption
+        assert found["figures"].title == "IoU of every category"
+        from matplotlib.figure import Figure
+
+        figure = Figure()
+        found["figures"].draw(figure, figures.LIGHT)
+        widths = [bar.get_width() for bar in figure.axes[0].patches]  # type: ignore[attr-defined]
+        assert widths == [1.0, 1.0, 0.5, 0.0]
+
+    def test_without_a_truth_there_are_no_figures(self) -> None:
+        assert "figures" not in {p.name for p in panels.plots(self.facts(None), ("sky", "road", "car"))}
+
+
+class TestByCategory:
+    def test_every_source_has_its_column(self) -> None:
+        evaluation = {
+            "human": {"iou.car": 0.9},
+            "machine": {"iou.car": 0.5, "iou.sky": 0.75},
+            "all": {"iou.car": 0.7, "iou.sky": 0.75},
+        }
+        quality = {by: {"count": n} for by, n in (("human", 2), ("machine", 3), ("all", 5))}
+        found = page._by_category({"evaluation": evaluation, "quality": quality})
+        assert (found.figures, found.sources) == (["IoU"], ["people", "machine", "all"])
+        assert found.rows == [("car", ["0.900", "0.500", "0.700"]), ("sky", ["–", "0.750", "0.750"])]
+
+    def test_all_is_left_out_where_it_is_one_source(self) -> None:
+        evaluation = {
+            "human": {"iou.car": 0.9},
+            "machine": {},
+            "all": {"iou.car": 0.9},
+        }
+        quality = {by: {"count": n} for by, n in (("human", 2), ("machine", 0), ("all", 2))}
+        found = page._by_category({"evaluation": evaluation, "quality": quality})
+        assert (found.sources, found.rows) == (["people"], [("car", ["0.900"])])
+
+
+NAMES = ("sky", "road", "car")
+
+
+class TestMasks:
+    def drawn(self, label: Any, truth: Any = None, answers: Any = ()) -> Any:
+        """(H, W, 3) uint8 of masks on white, a pixel a pixel."""
+        image = Image.new("RGB", np.asarray(label).shape[::-1], "white")
+        true = None if truth is None else mask(truth)
+        assert overlays.draw(image, mask(label), true, [mask(a) for a in answers], NAMES, "#102030")
+        return np.asarray(image)
+
+    @staticmethod
+    def under(colour: str, opacity: float) -> list[int]:
+        """That colour over white."""
+        parts = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        return [round(255 * (1 - opacity) + opacity * v) for v in parts]
+
+    @pytest.mark.parametrize("size", [(60, 80), (13, 17), (7, 5), (1, 1), (90, 30), (150, 200), (61, 79)])
+    def test_a_mask_is_shrunk_as_if_it_had_been_dense(self, size: tuple[int, int]) -> None:
+        index = np.random.default_rng(0).integers(-2, 3, (60, 80))
+        ys, xs = (((np.arange(n) + 0.5) * of / n).astype(int) for n, of in zip(size, index.shape, strict=True))
+        found = overlays.read(mask(index), NAMES, size)
+        assert found is not None
+        assert found.tolist() == index[ys][:, xs].tolist()
+
+    @pytest.mark.parametrize(
+        "payload",
+        [
+            {"boxes": [box(0)]},
+            {"category": "sky"},
+            {"size": [4, 4], "polygons": []},
+            {"size": [4, 5], "regions": [{"category": "sky", "counts": masks.encode(np.ones((4, 4), bool))}]},
+            {"size": [4, 4], "regions": [{"category": "sky", "counts": "~~"}]},
+            {"size": [4, 4], "regions": [{"category": "moon", "counts": masks.encode(np.ones((4, 4), bool))}]},
+        ],
+    )
+    def test_what_is_no_mask_draws_nothing(self, payload: dict[str, Any]) -> None:
+        image = Image.new("RGB", (8, 8))
+        assert not overlays.draw(image, payload, None, [], NAMES, "#102030")
+        assert not np.asarray(image).any()
+
+    def test_categories_are_filled_void_is_grey_and_the_rest_is_bare(self) -> None:
+        found = self.drawn(np.repeat([[0, 2, -2, -1]], 10, axis=0).repeat(10, axis=1))
+        assert found[5, 5].tolist() == self.under(overlays.colour(0), overlays.FILL)
+        assert found[5, 15].tolist() == self.under(overlays.colour(2), overlays.FILL)
+        assert found[5, 10].tolist() == self.under(overlays.colour(2), 1)  # its outline
+        assert found[5, 25].tolist() == self.under(overlays.NOTHING, overlays.NOTHING_FILL)
+        assert found[5, 35].tolist() == [255, 255, 255]
+
+    def test_stripes_of_the_truth_where_the_label_is_wrong_and_nowhere_else(self) -> None:
+        given = np.zeros((40, 60), int)
+        true = given.copy()
+        true[:, 20:40], true[:, 40:] = 1, -2
+        found = self.drawn(given, true)
+        said, truth = (self.under(overlays.colour(n), overlays.FILL) for n in (0, 1))
+        assert {tuple(p) for p in found[:, :20].reshape(-1, 3).tolist()} == {tuple(said)}
+        inside = found[:, 20:40].reshape(-1, 3).tolist()
+        assert {tuple(p) for p in inside} == {tuple(said), tuple(truth)}
+        assert inside.count(truth) == pytest.approx(len(inside) / 2, rel=0.1)
+        grey = self.under(overlays.NOTHING, overlays.NOTHING_FILL)
+        assert {tuple(p) for p in found[:, 40:].reshape(-1, 3).tolist()} == {tuple(grey)}
+
+    def test_single_answers_are_borders(self) -> None:
+        answer = np.zeros((10, 10), int)
+        answer[:, 6:] = 1
+        found = self.drawn(np.zeros((10, 10), int), None, [answer])
+        line = (found == (0x10, 0x20, 0x30)).all(axis=2)
+        assert line[:, 6].all()
+        assert line.sum() == 10
+
+    def test_colours_differ_and_none_is_that_of_void(self) -> None:
+        found = {overlays.colour(n) for n in range(80)}
+        assert len(found) == 80
+        assert overlays.NOTHING not in found
+
+    def test_the_key_names_what_occurs(self) -> None:
+        seen = measure.Measured(label(0, mask([[0, -1]])), mask([[2, -2]]), 0.0, 1, 1)
+        assert [(k.look, k.what.partition(",")[0]) for k in pictures._key([seen], True, NAMES)] == [
+            ("fill", "sky"),
+            ("fill", "car"),
+            ("fill", "void"),
+            ("stripes", "wrong; the stripes have the colour of what is true"),
+            ("line", "single answers"),
+        ]
+        assert pictures._key([seen], True, NAMES)[1].colour == overlays.colour(2)
+        blind = measure.Measured(label(0, mask([[0, -1]])), None, None, 1, None)
+        assert [k.what for k in pictures._key([blind], False, NAMES)] == ["sky"]
+
+    def test_a_picture_of_a_large_image_is_small(self, tmp_path: Path) -> None:
+        Image.new("RGB", (1760, 1320), "white").save(tmp_path / "white.png")
+        item = Item(row=0, id="a", name="white.png", uri=str(tmp_path / "white.png"), width=1760, height=1320)
+        index = np.full((1320, 1760), -1)
+        index[:660] = 2
+        found = pictures.picture(
+            item, measure.Measured(label(0, mask(index)), None, None, 1, None), "q", True, categories=NAMES
+        )
+        shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(found.uri.partition(",")[2]))), int)
+        assert shown.shape == (pictures.HEIGHT, pictures.WIDTH, 3)
+        assert np.abs(shown[80, 200] - self.under(overlays.colour(2), overlays.FILL)).max() < 8
+        assert shown[250].min() > 247
+
 
 class TestPictures:
     @pytest.fixture
@@ -163,7 +339,13 @@ class TestPictures:
     def test_other_payloads_leave_the_image_alone(self) -> None:
         image = Image.new("RGB", (100, 50))
         pictures.draw_payload(image, {"category": "a"}, "#ff0000", (1, 1), width=2)
-        pictures.draw_payload(image, {"points": [[1, 2]]}, "#ff0000", (1, 1), width=2)
+        for other in (
+            {"points": [[1, 2]]},
+            {"boxes": [[1, 2, 3, 4]]},
+            {"boxes": [{"xywhr": [1, 2, 3, 4, 5]}]},
+            {"boxes": 1},
+        ):
+            pictures.draw_payload(image, other, "#ff0000", (1, 1), width=2)
         assert not np.asarray(image).any()
 
     def test_size_of_a_picture(self, item: Item) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from gtloop import masks
-from gtloop.errors import BadAnswer, BadLabels
+from gtloop.errors import BadAnswer, BadLabels, ConfigError
 from gtloop.interfaces import Context, Hint
 from gtloop.labels import RawMasks, SegmentationLabel
 from gtloop.masks import BACKGROUND, VOID
@@ -188,7 +188,7 @@ def test_regions_of_one_category_become_one() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"size": [W, H]}, rf"masks are {H} x {W} pixels, the image is {W} x {H} as displayed"),
+        ({"size": [W, H]}, rf"^masks of {H} x {W} pixels, but a.jpg is {W} x {H} as displayed"),
         ({"regions": [region("cra", LEFT)]}, "'cra' is not declared; use one of: sky, road, car"),
         ({"regions": [region("car", LEFT.T[:, :3])]}, r"regions.0: .* in a mask of 7 x 6"),
         ({"regions": [{"category": "car", "counts": "no code!"}]}, "regions.0: .*run-length"),
@@ -652,3 +652,13 @@ def test_form() -> None:
     assert form.primitives[0].kind == "mask"
     assert form.primitives[0].categories == CATEGORIES
     assert TASK.empty() is None
+
+
+def test_the_background_is_one_of_the_categories() -> None:
+    for name, says in [
+        ("skyy", "'skyy' is none of the categories; did you mean 'sky'[?] there are: sky, road, car"),
+        ("void", "'void' is none of the categories; there are: sky, road, car"),
+    ]:
+        with pytest.raises(ConfigError, match=rf"^tasks\.segmentation\.background: {says}$"):
+            Segmentation(Segmentation.Options(background=name), Context(categories=CATEGORIES))
+    Segmentation(Segmentation.Options(background="sky"), Context())  # without categories there is nothing to compare

@@ -83,12 +83,16 @@ def predictions(card: Card, folder: Path, source: str, registry: Registry, progr
 
 def items(source: str) -> Iterator[Item]:
     """Stream the images of a source as items; sizes are known once they are decoded."""
+    from collections import Counter
+
     from gtloop.keyed import digest
-    from gtloop.listing import list_images
+    from gtloop.listing import list_images, tell_skipped
     from gtloop.records import Item
 
-    for row, image in enumerate(list_images(source)):
+    skipped: Counter[str] = Counter()
+    for row, image in enumerate(list_images(source, skipped)):
         yield Item(row=row, id=digest(0, image.name), name=image.name, uri=image.uri)
+    tell_skipped(skipped)
 
 
 def _build(registry: Registry, kind: str, name: str, given: dict[str, Any], context: Any) -> Any:

@@ -6,7 +6,9 @@ the number of its category, and some value means that it does not count.
 
 from __future__ import annotations
 
+import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path, PurePosixPath
@@ -22,6 +24,9 @@ from gtloop.interfaces import Entry, ExportRow, Format, Options
 from gtloop.labelfiles import MARKER, check_category, replacing_folder
 from gtloop.labels import SegmentationLabel
 from gtloop.records import Payload
+from gtloop.wording import counted, some
+
+log = logging.getLogger("gtloop.formats.masks")
 
 CLASSES = "classes.txt"
 _DEFAULT_BACKGROUND = 254
@@ -107,12 +112,19 @@ class IndexMasks(Format):
         first = list(islice(_pngs(path), _LOOKED_AT))
         return bool(first) and all(maskfiles.is_index_png(path / name) for name in first)
 
+    def near_miss(self, path: Path) -> str:
+        """Says so where the first PNGs of a folder have colours."""
+        first = list(islice(_pngs(path), _LOOKED_AT)) if path.is_dir() else []
+        faults = ((name, maskfiles.colour_fault(path / name)) for name in first)
+        return next((f"{path / name} {fault}" for name, fault in faults if fault), "")
+
     def read(self, path: Path, task: str, categories: Sequence[str]) -> Iterator[Entry]:
         """Stream the images that ``gtloop.jsonl`` lists, then all other PNGs in order of their paths.
 
         Raises:
             BadLabels: With the file: no PNGs, one with colours instead of numbers, no names for the numbers,
-                a category that is not declared, a bad line in ``gtloop.jsonl``.
+                a category that is not declared, a bad line in ``gtloop.jsonl``. At the end, where the numbers of most
+                pixels mean nothing; where those of some do, a note says so.
             ConfigError: The background's number is that of a category.
         """
         if not path.is_dir():
@@ -124,6 +136,7 @@ class IndexMasks(Format):
             yield entry
         if empty and not (path / MARKER).is_file():
             raise BadLabels(f"no PNGs in {path}; give the folder of the masks")
+        folder.strays.tell()
 
     def write(self, path: Path, rows: Iterable[ExportRow], task: str, info: Mapping[str, Any]) -> list[str]:
         """Write a mask for each label and a line of ``gtloop.jsonl`` for each row; the folder appears as a whole.
@@ -205,6 +218,45 @@ def _marked(folder: Path) -> bool:
         return False
 
 
+class _Strays:
+    """Numbers that mean nothing: neither a category, nor background, nor void."""
+
+    def __init__(self, path: Path, names: Sequence[str], values: Values) -> None:
+        self.path, self.names, self.values = path, names, values
+        self.masks = self.with_strays = self.pixels = 0
+        self.found: Counter[int] = Counter()
+
+    def see(self, numbers: NDArray[np.int32], index: masks.IndexMap) -> None:
+        """Take in a mask, (H, W), as it is stored and as it is read."""
+        stray = numbers[(index == masks.VOID) & ~np.isin(numbers, (self.values.void, 65535))]
+        self.masks, self.pixels = self.masks + 1, self.pixels + numbers.size
+        self.with_strays += len(stray) > 0
+        for value, n in zip(*np.unique(stray, return_counts=True), strict=True):
+            self.found[int(value)] += int(n)
+
+    def tell(self) -> None:
+        """Log one note about them.
+
+        Raises:
+            BadLabels: They are most pixels.
+        """
+        if not self.found:
+            return
+        shown = some([str(value) for value in sorted(self.found)])
+        first, last = self.values.first, self.values.first + len(self.names) - 1
+        known = f"{first} to {last} are categories, {self.values.background} background, {self.values.void} void"
+        options = "say what they mean with -o formats.masks.first=N and -o formats.masks.background=N"
+        if 2 * self.found.total() > self.pixels:
+            raise BadLabels(
+                f"{self.path}: {self.found.total() / self.pixels:.0%} of all pixels have values that mean nothing: "
+                f"{shown} ({known}); name every category with --classes or in {CLASSES}, or {options}"
+            )
+        log.info(
+            "note: %s: %d of %s have values that mean nothing: %s (%s); those pixels count nowhere; if they should, %s",
+            *(self.path, self.with_strays, counted(self.masks, "mask"), shown, known, options),
+        )
+
+
 class _Folder:
     """A folder of masks, with what its numbers mean."""
 
@@ -215,6 +267,7 @@ class _Folder:
             raise BadLabels(f"{path} has no {CLASSES} that says what its numbers mean; name them with --classes")
         values = self._written() or Values.of(options, len(self.names))
         self.table = values.table(len(self.names))
+        self.strays = _Strays(path, self.names, values)
         self.files: set[str] = set()
 
     def _written(self) -> Values | None:
@@ -261,7 +314,10 @@ class _Folder:
         return imagefolders.entry(line, payload, edited=since, drop=("format", "values", "confidences"))
 
     def _payload(self, file: str, confidences: Mapping[str, float]) -> Payload:
-        label = masks.from_map(self.table[maskfiles.read_index(self.path / file)], self.names)
+        numbers = maskfiles.read_index(self.path / file)
+        index = self.table[numbers]
+        self.strays.see(numbers, index)
+        label = masks.from_map(index, self.names)
         for region in label.regions:
             check_category(region.category, self.categories, str(self.path / file))
         payload = label.model_dump(mode="json", exclude_none=True)

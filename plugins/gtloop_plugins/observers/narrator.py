@@ -8,6 +8,7 @@ from gtloop import events as ev
 from gtloop.events import Event
 from gtloop.money import show
 from gtloop.state import HUMAN, MACHINE, State
+from gtloop.wording import counted
 
 log = logging.getLogger("gtloop.narrator")
 
@@ -23,17 +24,20 @@ def sentence(event: Event, state: State) -> str:
     """What an event means to the person who waits; empty for those of no interest."""
     match event:
         case ev.ItemsQuarantined():
-            return f"{event.file.rows} unreadable images put aside"
+            return _put_aside(event)
         case ev.BatchCommitted():
-            moved = f"; {event.moved.rows} validation images reached too, now training" if event.moved else ""
+            reached = counted(event.moved.rows, "validation image") if event.moved else ""
+            moved = reached and f"; {reached} reached too, now training"
             cost = f", at most {show(event.reserved)}" if event.reserved else ""
-            return f"{event.requests.rows} images go to people ({event.phase}{cost}): {event.reason}{moved}"
+            going = counted(event.requests.rows, "image") + (" goes" if event.requests.rows == 1 else " go")
+            return f"{going} to people ({event.phase}{cost}): {event.reason}{moved}"
         case ev.LabelsConsolidated():
-            return f"{event.labels.rows} images answered, {state.count(HUMAN)} labelled by people so far"
+            return f"{counted(event.labels.rows, 'image')} answered, {state.count(HUMAN)} labelled by people so far"
         case ev.ModelFitted():
-            return event.fault or f"model {event.model} fitted on {event.examples} images in {event.seconds:.0f} s"
+            examples = counted(event.examples, "image")
+            return event.fault or f"model {event.model} fitted on {examples} in {event.seconds:.0f} s"
         case ev.ItemsPredicted():
-            return f"{event.rows} images predicted by {event.model} in {event.seconds:.0f} s"
+            return f"{counted(event.rows, 'image')} predicted by {event.model} in {event.seconds:.0f} s"
         case ev.Looked():
             return f"look {event.look}: {event.why}"
         case ev.BudgetReached():
@@ -44,3 +48,12 @@ def sentence(event: Event, state: State) -> str:
             return f"finished: {state.count(HUMAN)} by people, {state.count(MACHINE)} by machine"
         case _:
             return ""
+
+
+def _put_aside(event: ev.ItemsQuarantined) -> str:
+    text = f"{counted(event.file.rows, 'unreadable image')} put aside"
+    if not event.example:  # of a version that did not say
+        return text
+    if event.file.rows == 1:
+        return f"{text}: {event.example}"
+    return f"{text}, first {event.example}; the reason of each is in an export: gtloop export RUN"

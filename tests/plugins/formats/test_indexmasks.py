@@ -142,6 +142,38 @@ def test_values_beyond_are_void(tmp_path: Path) -> None:
     assert entry.payload == payload(shifted)
 
 
+def test_values_that_mean_nothing_are_noted_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save(tmp_path / "a.png", [[0, 9, 7, 3, 254, 255]])
+    save(tmp_path / "b.png", [[0, 9, 0, 0, 0, 0]])
+    save(tmp_path / "c.png", [[0, 1, 2, 3, 254, 255]])
+    with caplog.at_level("INFO", "gtloop"):
+        read(plain, tmp_path, "segmentation")
+    (note,) = caplog.messages
+    assert note.startswith(f"note: {tmp_path}: 2 of 3 masks have values that mean nothing: 7, 9 ")
+    assert "0 to 3 are categories, 254 background, 255 void" in note
+    assert "-o formats.masks.first=N" in note
+    caplog.clear()
+    for file in ("a.png", "b.png"):
+        (tmp_path / file).unlink()
+    with caplog.at_level("INFO", "gtloop"):
+        read(plain, tmp_path, "segmentation")
+    assert not caplog.messages, "void that is meant is nothing to tell"
+
+
+def test_masks_that_mostly_mean_nothing_are_refused(tmp_path: Path) -> None:
+    """Such as 0 and 128, or colours' numbers; more than half, so that half alone is no error."""
+    save(tmp_path / "a.png", [[0, 100, 101, 102, 103, 104, 105, 106]])
+    save(tmp_path / "b.png", [[0, 0, 0, 0, 0, 0]])
+    read(plain, tmp_path, "segmentation")
+    save(tmp_path / "b.png", [[0, 0, 0, 0, 0]])
+    with pytest.raises(BadLabels) as e:
+        read(plain, tmp_path, "segmentation")
+    assert f"{tmp_path}: 54% of all pixels have values that mean nothing: 100, 101, 102, 103, 104, ... " in str(e.value)
+    assert "name every category with --classes" in str(e.value)
+    save(tmp_path / "a.png", [[255] * 9])
+    read(plain, tmp_path, "segmentation")
+
+
 @pytest.mark.parametrize(("mode", "dtype"), [("L", np.uint8), ("P", np.uint8), ("I;16", np.uint16), ("1", bool)])
 def test_modes(tmp_path: Path, mode: str, dtype: Any) -> None:
     file = tmp_path / "a.png"
@@ -224,6 +256,15 @@ def test_what_sniff_leaves_to_others(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------------------------------- bad folders
+
+
+def test_a_folder_of_colours_is_told_so_whether_or_not_the_format_is_named(tmp_path: Path) -> None:
+    save(tmp_path / "m" / "a.png", [[[1, 2, 3]]], "RGB")
+    with pytest.raises(BadLabels, match=r"m looks like masks, but \S*a\.png has colours \(RGB\); needs an index PNG"):
+        pick_reader(ALL, tmp_path / "m", "segmentation")
+    (tmp_path / "m" / "a.png").write_bytes(b"hello")
+    with pytest.raises(BadLabels, match="in no format that is read for task 'segmentation'"):
+        pick_reader(ALL, tmp_path / "m", "segmentation")
 
 
 def test_colours_are_refused(tmp_path: Path) -> None:

@@ -96,18 +96,18 @@ def render(draw: Draw, theme: Theme, size: tuple[float, float]) -> bytes:
 # ------------------------------------------------------------------------------------- iterations
 
 
-def progress(iterations: Sequence[Mapping[str, Any]], objects: bool) -> Draw:
-    """Images (and objects) of every iteration, people below the machine."""
+def progress(iterations: Sequence[Mapping[str, Any]], things: str) -> Draw:
+    """Images (and ``things`` in them, unless empty) of every iteration, people below the machine."""
 
     def draw(figure: Figure, theme: Theme) -> None:
-        axes = figure.subplots(1, 2 if objects else 1, squeeze=False)[0]
+        axes = figure.subplots(1, 2 if things else 1, squeeze=False)[0]
         n = [int(i["n"]) for i in iterations]
         _stacked(axes[0], theme, n, [i["human"] for i in iterations], [i["machine"] for i in iterations])
         axes[0].set(title="images", xlabel="iteration")
-        if objects:
+        if things:
             of = [i["objects"] for i in iterations]
             _stacked(axes[1], theme, n, [o["human"] for o in of], [o["machine"] for o in of])
-            axes[1].set(title="objects in their labels", xlabel="iteration")
+            axes[1].set(title=f"{things} in their labels", xlabel="iteration")
         _legend(axes[-1])
 
     return draw
@@ -304,8 +304,8 @@ def people(workers: Sequence[Worker], timed: bool, metric: str) -> Draw:
 # ------------------------------------------------------------------------------- objects, categories
 
 
-def objects(human: Sequence[int], machine: Sequence[int]) -> Draw:
-    """Images by number of objects in their label."""
+def objects(human: Sequence[int], machine: Sequence[int], things: str) -> Draw:
+    """Images by number of ``things`` in their label."""
 
     def draw(figure: Figure, theme: Theme) -> None:
         ax = figure.subplots()
@@ -315,15 +315,20 @@ def objects(human: Sequence[int], machine: Sequence[int]) -> Draw:
             counts = np.bincount(np.minimum(np.array(values, int), top), minlength=top + 1)
             ax.bar(x + shift, counts, 0.38, color=getattr(theme, source), label=NAMES[source])
         ax.set_xticks(x, [*map(str, x[:-1]), f"{top}+" if max([*human, *machine, 0]) > top else str(top)])
-        ax.set(xlabel="objects in the label", ylabel="images")
+        ax.set(xlabel=f"{things} in the label", ylabel="images")
         _legend(ax)
 
     return draw
 
 
+def most_frequent(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """The categories that a plot shows."""
+    return sorted(counts, key=lambda c: -(counts[c]["human"] + counts[c]["machine"]))[:MAX_CATEGORIES]
+
+
 def categories(counts: Mapping[str, Mapping[str, int]], truth: bool) -> Draw:
     """Objects of every category by source, with the true number as a mark; the most frequent ones."""
-    ordered = sorted(counts, key=lambda c: -(counts[c]["human"] + counts[c]["machine"]))[:MAX_CATEGORIES]
+    ordered = most_frequent(counts)
 
     def draw(figure: Figure, theme: Theme) -> None:
         ax = figure.subplots()
@@ -339,6 +344,28 @@ def categories(counts: Mapping[str, Mapping[str, int]], truth: bool) -> Draw:
         ax.grid(axis="y", visible=False)
         ax.grid(axis="x", visible=True)
         _legend(ax)
+
+    return draw
+
+
+def by_category(names: Sequence[str], panels: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> Draw:
+    """Figures in [0, 1] of every category: a panel a figure, which holds source to category to value."""
+
+    def draw(figure: Figure, theme: Theme) -> None:
+        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        y = np.arange(len(names))
+        for ax, (title, values) in zip(axes, panels.items(), strict=True):
+            height = 0.76 / len(values)
+            for n, (source, of) in enumerate(values.items()):
+                known = [of.get(c) or 0.0 for c in names]
+                shift = (n - (len(values) - 1) / 2) * height
+                ax.barh(y + shift, known, height, color=getattr(theme, source), label=NAMES[source])
+            ax.set(title=title, xlim=(0, 1))
+            ax.grid(axis="y", visible=False)
+            ax.grid(axis="x", visible=True)
+        axes[0].set_yticks(y, [_short(c) for c in names])
+        axes[0].invert_yaxis()
+        _legend(axes[-1])
 
     return draw
 

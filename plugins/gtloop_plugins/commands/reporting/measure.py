@@ -15,6 +15,7 @@ from gtloop.job import known_labels
 from gtloop.people import fitting, read_answers
 from gtloop.records import Label, Payload
 from gtloop.workers import People, of_run
+from gtloop_plugins.commands.reporting.recipe import recipe
 
 if TYPE_CHECKING:
     from gtloop.opened import Run
@@ -60,6 +61,7 @@ class Facts:
         reasons: Iteration to why its images were picked.
         truth: Path of the truth, None without one.
         people: The report on workers, None where nobody has answered.
+        recipe: What it takes to make the run again: what, and how much.
     """
 
     status: dict[str, Any]
@@ -68,6 +70,7 @@ class Facts:
     reasons: dict[int, str]
     truth: str | None
     people: People | None = None
+    recipe: Sequence[tuple[str, str]] = ()
 
     def of(self, source: str) -> list[Measured]:
         """The labels of ``human`` or ``machine``."""
@@ -98,7 +101,7 @@ def gather(run: Run, registry: Registry, truth: str | None = None) -> Facts:
     people = of_run(run, task) if status["annotations"] else None
     status["people"] = None if people is None else people.figures()
     reasons = {e.event.iteration: e.event.reason for e in run.events() if e.event.type == "batch-committed"}
-    return Facts(status, measured, list(run.rows(task)), reasons, truth, people)
+    return Facts(status, measured, list(run.rows(task)), reasons, truth, people, recipe(run, registry))
 
 
 # ------------------------------------------------------------------------------------------- truth
@@ -236,6 +239,21 @@ def by_confidence(confidence: Floats, quality: Floats, groups: int = GROUPS) -> 
     return found
 
 
+def called(figure: str) -> str:
+    """A figure of merit in words."""
+    return {"iou": "IoU", "miou": "mIoU"}.get(figure, figure.replace("_", " "))
+
+
+def by_figure(figures: Mapping[str, float | None]) -> dict[str, dict[str, float | None]]:
+    """Figures named ``figure.category``, by figure and category; the number of images is none."""
+    found: dict[str, dict[str, float | None]] = {}
+    for name, value in figures.items():
+        figure, dot, category = name.partition(".")
+        if dot and figure != "count":
+            found.setdefault(figure, {})[category] = value
+    return found
+
+
 def category_counts(measured: Iterable[Measured], categories: Sequence[str]) -> dict[str, dict[str, int]]:
     """Objects (or images) of every category by source; empty for payloads that have no categories.
 
@@ -254,9 +272,9 @@ def names_in(payload: Payload | None) -> list[str]:
     """The categories that a payload names, one for each object; the only place that knows where they are."""
     if payload is None:
         return []
-    if "boxes" in payload:
-        return [str(b["category"]) for b in payload["boxes"]]
-    return [str(payload["category"])] if "category" in payload else []
+    objects = payload.get("boxes", payload.get("regions", [payload]))
+    known = objects if isinstance(objects, Sequence) else ()
+    return [str(o["category"]) for o in known if isinstance(o, Mapping) and "category" in o]
 
 
 def confusion(measured: Iterable[Measured], categories: Sequence[str]) -> tuple[list[str], NDArray[np.int64]] | None:

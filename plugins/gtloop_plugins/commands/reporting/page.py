@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import base64
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gtloop
 from gtloop.errors import UsageError
 from gtloop.money import usd
 from gtloop.store import write_atomic
-from gtloop_plugins.commands.reporting.figures import ANSWER, DARK, HUMAN, LIGHT, MACHINE, TRUTH, render
-from gtloop_plugins.commands.reporting.measure import Facts, unlabelled
+from gtloop_plugins.commands.reporting.figures import DARK, HUMAN, LIGHT, MACHINE, TRUTH, render
+from gtloop_plugins.commands.reporting.measure import Facts, called, unlabelled
 from gtloop_plugins.commands.reporting.panels import Plot, plots
 from gtloop_plugins.commands.reporting.pictures import galleries
 
@@ -87,9 +88,10 @@ def build_page(facts: Facts, run: Run, task: Task, shown: Sequence[Shown]) -> st
         s=s,
         name=run.root.name,
         version=gtloop.__version__,
-        colours={"human": HUMAN, "machine": MACHINE, "truth": TRUTH, "answer": ANSWER},
+        colours={"human": HUMAN, "machine": MACHINE, "truth": TRUTH},
         tiles=_tiles(s),
         promise=_promise(s),
+        unlooked=_unlooked(s, run),
         plots=shown,
         galleries=galleries(facts, run, task),
         reasons=facts.reasons,
@@ -97,7 +99,8 @@ def build_page(facts: Facts, run: Run, task: Task, shown: Sequence[Shown]) -> st
         people=_people(facts),
         evaluation=_evaluation(s),
         by_category=_by_category(s),
-        settings=_settings(run),
+        settings=facts.recipe,
+        again=f"gtloop run --config {shlex.quote(str(run.root / 'run.toml'))} --run NEW",
         truth=facts.truth,
     )
 
@@ -169,6 +172,21 @@ def _verdict(p: dict[str, Any], machine: int, quality: str, finished: bool) -> t
     return (f"Kept: in truth, {true}.", "kept") if p["kept"] else (f"Broken: in truth, {true}.", "broken")
 
 
+def _unlooked(s: dict[str, Any], run: Run) -> str:
+    """Why no model was tested; empty where one was."""
+    if s["promise"]["looks"]:
+        return ""
+    late = run.settings.loop.certify == "late"
+    due = f"after {run.state.facts.plan['look_at'][0]:,} images" if late else "after the first model"
+    if s["state"] == "finished":
+        return (
+            f"Finished without a look: the first was due {due}; people had labelled all by then. No model was tested."
+        )
+    if s["state"] == "cancelled":
+        return f"Cancelled before the first look, which was due {due}. No model was tested."
+    return f"No look yet: the first is due {due}. The machine labels nothing before its labels are tested."
+
+
 def _people(facts: Facts) -> dict[str, Any] | None:
     """Sentences about all people, and a table row of each of the ``SHOWN_PEOPLE`` worst."""
     if facts.people is None:
@@ -187,7 +205,15 @@ def _people(facts: Facts) -> dict[str, Any] | None:
     return {"sentences": sentences, "rows": rows, "left": len(facts.people.workers) - len(rows)}
 
 
-SOURCES = ("human", "machine", "all")
+SOURCES = {"human": "people", "machine": "machine", "all": "all"}
+
+
+class ByCategory(NamedTuple):
+    """A table: figures, below each of them the sources of labels, and a row a category."""
+
+    figures: list[str]
+    sources: list[str]
+    rows: list[tuple[str, list[str]]]
 
 
 def _evaluation(s: dict[str, Any]) -> list[tuple[str, list[str]]]:
@@ -195,43 +221,31 @@ def _evaluation(s: dict[str, Any]) -> list[tuple[str, list[str]]]:
     by = s["evaluation"]
     if by is None or not s["quality"]["all"]["count"]:
         return []
-    called = {"mean": s["promise"]["metric"], "count": "images"}
+    known = {"mean": s["promise"]["metric"], "count": "images"}
     rows = []
     for name in by["all"]:
         if "." not in name:
-            rows.append((called.get(name, name.replace("_", " ")), _cells([by[b].get(name) for b in SOURCES])))
+            rows.append((known.get(name, called(name)), _cells([by[b].get(name) for b in SOURCES])))
     return rows
 
 
-def _by_category(s: dict[str, Any]) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """The task's figures named ``figure.category`` as a table over all labels: its columns, and a row a category."""
-    figures = {} if s["evaluation"] is None else s["evaluation"]["all"]
-    parts = [name.partition(".") for name in figures if "." in name]
+def _by_category(s: dict[str, Any]) -> ByCategory:
+    """The task's figures named ``figure.category`` as a table."""
+    if s["evaluation"] is None:
+        return ByCategory([], [], [])
+    labels = {by: figures for by, figures in s["evaluation"].items() if s["quality"][by]["count"]}
+    if len(labels) == 2:  # all labels are of one source
+        del labels["all"]
+    parts = [name.partition(".") for name in s["evaluation"]["all"] if "." in name]
     columns = list(dict.fromkeys(figure for figure, _, _ in parts))
-    rows: dict[str, list[str]] = {}
-    for category in dict.fromkeys(category for _, _, category in parts):
-        rows[category] = [_cells([figures.get(f"{c}.{category}")])[0] for c in columns]
-    return columns, list(rows.items())
+    rows = [
+        (c, [_cells([v.get(f"{column}.{c}")])[0] for column in columns for v in labels.values()])
+        for c in dict.fromkeys(category for _, _, category in parts)
+    ]
+    return ByCategory([called(c) for c in columns], [SOURCES[by] for by in labels], rows)
 
 
 def _cells(values: Sequence[float | None]) -> list[str]:
     """Figures as text: counts without decimals, the rest with three."""
     whole = all(v is None or v == round(v) for v in values) and any(v is not None and v > 1 for v in values)
     return [_figure(v, 0 if whole else 3) for v in values]
-
-
-def _settings(run: Run) -> list[tuple[str, str]]:
-    """What it takes to run this again."""
-    r, p = run.settings.run, run.settings.prices
-    return [
-        ("source", str(r.source)),
-        ("task", r.task),
-        ("classes", ", ".join(r.classes)),
-        ("annotator", f"{r.annotator}, {r.workers} people an image"),
-        ("detector", r.detector),
-        ("sampler", r.sampler),
-        ("score", r.score),
-        ("preset, seed", f"{r.preset}, {r.seed}"),
-        ("prices", f"${p.answer_usd} an answer, ${p.item_fee_usd} fee an image, ${p.machine_fee_usd} a machine label"),
-        ("budget", "none" if r.budget_usd is None else f"${r.budget_usd:,.2f}"),
-    ]

@@ -13,6 +13,8 @@ from gtloop_plugins.commands.reporting.measure import (
     Floats,
     Measured,
     by_confidence,
+    by_figure,
+    called,
     category_counts,
     confusion,
 )
@@ -31,7 +33,9 @@ class Plot:
 
 def plots(facts: Facts, categories_of_run: Sequence[str]) -> list[Plot]:
     """The plots that this run has something to show in, in the order of the page."""
-    found = _of_iterations(facts) + _of_quality(facts)
+    masks = any("regions" in m.label.payload for m in facts.measured)
+    things = "categories" if masks else "objects"
+    found = _of_iterations(facts, things) + _of_quality(facts)
     counts = category_counts(facts.measured, categories_of_run)
     named = [m.objects for m in facts.measured]
     if named and max(named) > 1:
@@ -39,23 +43,23 @@ def plots(facts: Facts, categories_of_run: Sequence[str]) -> list[Plot]:
         found.append(
             Plot(
                 "objects",
-                "Objects in an image",
-                "How many images have a label with so many objects.",
-                figures.objects(human, machine),
+                f"{things.capitalize()} in an image",
+                f"How many images have a label with so many {things}.",
+                figures.objects(human, machine, things),
             )
         )
-    return found + _of_categories(facts, counts, categories_of_run) + _of_people(facts)
+    return found + _of_categories(facts, counts, categories_of_run, masks) + _of_people(facts)
 
 
-def _of_iterations(facts: Facts) -> list[Plot]:
+def _of_iterations(facts: Facts, things: str) -> list[Plot]:
     status = facts.status
     iterations = [i for i in status["iterations"] if i["human"] or i["machine"] or i["cost_usd"]]
     if not iterations:
         return []
     objects = any(i["objects"][s] != i[s] for i in iterations for s in ("human", "machine"))
-    words = ": images on the left, the objects in them on the right." if objects else "."
+    words = f": images on the left, the {things} in them on the right." if objects else "."
     caption = "Labels that each iteration brought" + words
-    found = [Plot("iterations", "Who labelled when", caption, figures.progress(iterations, objects))]
+    found = [Plot("iterations", "Who labelled when", caption, figures.progress(iterations, things if objects else ""))]
     cost = status["cost_usd"]
     if cost["if_all_human"]:
         machine_fee = cost["machine"] / max(1, status["items"]["machine"])
@@ -118,7 +122,9 @@ def _of_people(facts: Facts) -> list[Plot]:
     return [Plot("people", "People", caption, figures.people(known, timed, facts.status["promise"]["metric"]))]
 
 
-def _of_categories(facts: Facts, counts: Mapping[str, Mapping[str, int]], order: Sequence[str]) -> list[Plot]:
+def _of_categories(
+    facts: Facts, counts: Mapping[str, Mapping[str, int]], order: Sequence[str], masks: bool
+) -> list[Plot]:
     found = []
     labelled = [c for c in counts if counts[c]["human"] + counts[c]["machine"]]
     if len(labelled) > 1 or (labelled and len(counts) > 1):
@@ -129,11 +135,14 @@ def _of_categories(facts: Facts, counts: Mapping[str, Mapping[str, int]], order:
             else ""
         )
         mark = " The green mark is the true number in the same images." if facts.truth else ""
-        caption = f"Objects of every category by who labelled them.{mark}{cut}"
+        what = "Images that show a category," if masks else "Objects of every category"
+        caption = f"{what} by who labelled them.{mark}{cut}"
         plot = figures.categories(counts, facts.truth is not None)
         found.append(Plot("categories", "Categories", caption, plot, (9.2, 1.1 + 0.3 * shown)))
     everything = confusion(facts.measured, order)
-    if everything is not None:
+    if everything is None:
+        found += _of_figures(facts, figures.most_frequent(counts))
+    else:
         names = everything[0]
         tables = {s: confusion(facts.of(s), names) for s in ("human", "machine")}
         panels = [(s, t[1]) for s, t in tables.items() if t is not None]
@@ -143,3 +152,18 @@ def _of_categories(facts: Facts, counts: Mapping[str, Mapping[str, int]], order:
         )
         found.append(Plot("confusion", "What is taken for what", caption, figures.confusion(names, panels), size))
     return found
+
+
+def _of_figures(facts: Facts, names: Sequence[str]) -> list[Plot]:
+    """The task's figures of every category, where it has some."""
+    evaluation = facts.status["evaluation"] or {}
+    panels: dict[str, dict[str, dict[str, float | None]]] = {}
+    for source in ("human", "machine"):
+        for figure, values in by_figure(evaluation.get(source, {})).items():
+            panels.setdefault(called(figure), {})[source] = values
+    known = [c for c in names if any(c in values for by in panels.values() for values in by.values())]
+    if not known:
+        return []
+    title = " and ".join(panels) + " of every category"
+    caption = "Labels of people and of the machine against the truth, each over all its images together."
+    return [Plot("figures", title, caption, figures.by_category(known, panels), (9.2, 1.1 + 0.38 * len(known)))]

@@ -1,26 +1,28 @@
 """Pictures of labels: a thumbnail with the label, the truth and single answers drawn on it, as JPEG.
 
-``draw_payload`` is the one place that knows how a payload looks, by its shape: boxes are drawn, a category
-is written in the caption, anything else leaves the image as it is.
+How a payload looks goes by its shape: boxes are drawn, masks are filled (``overlays``), a category is written in the
+caption, anything else leaves the image as it is.
 """
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gtloop.errors import BadImage
 from gtloop.images import header, thumbnail
 from gtloop.records import Item, Payload
-from gtloop_plugins.commands.reporting.figures import ANSWER, COLOURS, TRUTH
+from gtloop_plugins.commands.reporting import overlays
+from gtloop_plugins.commands.reporting.figures import ANSWER, COLOURS, HUMAN, MACHINE, TRUTH
 from gtloop_plugins.commands.reporting.measure import (
     Facts,
     Measured,
     answers_of,
     best_and_worst,
+    category_counts,
     most_and_least_confident,
     names_in,
     sample,
@@ -62,7 +64,14 @@ class Picture:
     height: int = 0
 
 
-def picture(item: Item, measured: Measured, metric: str, named: bool, answers: Sequence[Payload] = ()) -> Picture:
+def picture(
+    item: Item,
+    measured: Measured,
+    metric: str,
+    named: bool,
+    answers: Sequence[Payload] = (),
+    categories: Sequence[str] = (),
+) -> Picture:
     """Draw one label.
 
     Args:
@@ -71,19 +80,28 @@ def picture(item: Item, measured: Measured, metric: str, named: bool, answers: S
         metric: Name of its quality.
         named: Write categories next to boxes, not only confidences.
         answers: Single answers that the label was made of, drawn thin.
+        categories: All that masks may name; the position of one is its colour.
     """
     notes, wrong = _notes(measured, metric)
     try:
         image = _canvas(item)
     except BadImage as e:
         return Picture("", str(e), item.name, notes, wrong)
-    scale = _scale(image, item)
+    payload, truth = measured.label.payload, measured.truth
+    if not overlays.draw(image, payload, truth, answers, categories, ANSWER):
+        _draw_all(image, measured, named, answers, _scale(image, item))
+    return Picture(_data_uri(image), "", item.name, notes, wrong, *image.size)
+
+
+def _draw_all(
+    image: Image.Image, measured: Measured, named: bool, answers: Sequence[Payload], scale: tuple[float, float]
+) -> None:
+    """Answers, truth and label over each other, in place."""
     for answer in answers:
         draw_payload(image, answer, ANSWER, scale, width=2, plain=True)
     if measured.truth is not None:
         draw_payload(image, measured.truth, TRUTH, scale, width=6, plain=True)
     draw_payload(image, measured.label.payload, COLOURS[measured.source], scale, width=4, named=named)
-    return Picture(_data_uri(image), "", item.name, notes, wrong, *image.size)
 
 
 def draw_payload(
@@ -111,7 +129,7 @@ def draw_payload(
 
     pen = ImageDraw.Draw(image)
     font = ImageFont.load_default(size=FONT)
-    for box in payload.get("boxes", ()):
+    for box in _boxes(payload):
         x1, y1, x2, y2 = (v * s for v, s in zip(box["xyxy"], (*scale, *scale), strict=True))
         x2, y2 = max(x1 + 1, x2), max(y1 + 1, y2)
         pen.rectangle((x1, y1, x2, y2), outline=colour, width=width)
@@ -120,9 +138,15 @@ def draw_payload(
             _tag(pen, font, text, x1, y1, colour)
 
 
-def _name(box: dict[str, Any], named: bool) -> str:
+def _boxes(payload: Payload) -> list[Mapping[str, Any]]:
+    """The boxes of a payload that are of the known shape."""
+    found = payload.get("boxes", ())
+    return [b for b in found if isinstance(b, Mapping) and "xyxy" in b] if isinstance(found, Sequence) else []
+
+
+def _name(box: Mapping[str, Any], named: bool) -> str:
     confidence = box.get("confidence")
-    parts = [str(box["category"])] if named else []
+    parts = [str(box.get("category", ""))] if named else []
     return " ".join(parts if confidence is None else [*parts, f"{confidence:.2f}"])
 
 
@@ -181,25 +205,41 @@ def _notes(m: Measured, metric: str) -> tuple[tuple[str, ...], bool]:
     return tuple(notes), wrong
 
 
+class Key(NamedTuple):
+    """An entry of a legend: how something is drawn, and what it is."""
+
+    look: Literal["line", "fill", "stripes"]
+    colour: str
+    what: str
+
+
+STRIPES = Key("stripes", overlays.NOTHING, "wrong; the stripes have the colour of what is true")
+
+
 @dataclass(frozen=True)
 class Gallery:
-    """Some pictures with a heading and what they have in common."""
+    """Some pictures with a heading and what they have in common; ``large`` where small ones show too little."""
 
     title: str
     caption: str
-    key: tuple[tuple[str, str], ...]
-    """Colour and meaning of the lines that are drawn; empty where none are."""
+    key: tuple[Key, ...]
     pictures: tuple[Picture, ...]
+    large: bool = False
 
 
 def galleries(facts: Facts, run: Run, task: Task, n: int = SHOWN) -> list[Gallery]:
     """Machine labels, best and worst (by confidence where there is no truth), and examples of human ones."""
     metric = facts.status["promise"]["metric"]
-    named = len(run.settings.run.classes) > 1
+    classes = run.settings.run.classes
+    categories = tuple(category_counts(facts.measured, classes))
 
     def gallery(title: str, caption: str, of: Sequence[Measured], answers: dict[int, list[Payload]]) -> Gallery:
-        drawn = (picture(run.items[m.label.row], m, metric, named, answers.get(m.label.row, ())) for m in of)
-        return Gallery(title, caption, _key(of, any(answers.get(m.label.row) for m in of)), tuple(drawn))
+        given = [answers.get(m.label.row, []) for m in of]
+        drawn = tuple(
+            picture(run.items[m.label.row], m, metric, len(classes) > 1, a, categories)
+            for m, a in zip(of, given, strict=True)
+        )
+        return Gallery(title, caption, _key(of, any(given), categories), drawn, large=any(map(_has_masks, of)))
 
     machine, found = facts.of("machine"), []
     known = [m.quality for m in machine if m.quality is not None]
@@ -228,15 +268,36 @@ def galleries(facts: Facts, run: Run, task: Task, n: int = SHOWN) -> list[Galler
     return [g for g in found if g.pictures]
 
 
-def _key(measured: Sequence[Measured], answers: bool) -> tuple[tuple[str, str], ...]:
-    """The legend of drawn lines."""
-    if not any("boxes" in m.label.payload for m in measured):
+def _has_masks(m: Measured) -> bool:
+    return overlays.has_masks(m.label.payload)
+
+
+def _key(measured: Sequence[Measured], answers: bool, categories: Sequence[str]) -> tuple[Key, ...]:
+    """The legend of what is drawn; empty where nothing is."""
+    truth = any(m.truth is not None for m in measured)
+    single = (Key("line", ANSWER, "single answers"), answers)
+    if any(map(_has_masks, measured)):
+        return (*_categories(measured, categories), *_drawn((STRIPES, truth), single))
+    payloads = (p for m in measured for p in (m.label.payload, m.truth) if p is not None)
+    if not any(map(_boxes, payloads)):
         return ()
     sources = {m.source for m in measured}
-    lines = (
-        ("human", "label of people", "human" in sources),
-        ("machine", "label of the machine", "machine" in sources),
-        ("answer", "single answers", answers),
-        ("truth", "truth", any(m.truth is not None for m in measured)),
+    return _drawn(
+        (Key("line", HUMAN, "label of people"), "human" in sources),
+        (Key("line", MACHINE, "label of the machine"), "machine" in sources),
+        single,
+        (Key("line", TRUTH, "truth"), truth),
     )
-    return tuple((colour, what) for colour, what, drawn in lines if drawn)
+
+
+def _drawn(*entries: tuple[Key, bool]) -> tuple[Key, ...]:
+    return tuple(key for key, drawn in entries if drawn)
+
+
+def _categories(measured: Sequence[Measured], categories: Sequence[str]) -> tuple[Key, ...]:
+    """The colours of the categories, and of void, that some mask has."""
+    payloads = [p for m in measured for p in (m.label.payload, m.truth) if p is not None]
+    found = {name for p in payloads for name in names_in(p)}
+    keys = [Key("fill", overlays.colour(n), name) for n, name in enumerate(categories) if name in found]
+    void = (Key("fill", overlays.NOTHING, "void, counts in nothing"), any(p.get("void") for p in payloads))
+    return (*keys, *_drawn(void))

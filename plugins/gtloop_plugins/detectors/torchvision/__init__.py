@@ -215,16 +215,16 @@ class TorchvisionDetector(Detector):
         """``RawBoxes``, ``RawClasses`` or ``RawMasks`` for each image, in display pixels."""
         import torch
 
+        # Features of several large images don't fit into a CPU's caches: measured, one at a time is a third faster.
+        together = 1 if model.device.type == "cpu" else self.batch_size
         with torch.inference_mode():
             if self._named:
                 return self._named.predict(model.net, prepared, model.device, self.batch_size)
             if self._task == "bbox":
-                return boxes.predict(model.net, prepared, model.device, self.batch_size, mirror=self.options.mirror)
+                return boxes.predict(model.net, prepared, model.device, together, mirror=self.options.mirror)
             if self._task == "segmentation":
                 n = len(self.context.categories)
-                return segments.predict(
-                    model.net, prepared, model.device, self.batch_size, n, mirror=self.options.mirror
-                )
+                return segments.predict(model.net, prepared, model.device, together, n, mirror=self.options.mirror)
             return classes.predict(model.net, prepared, model.device, self.batch_size)
 
     def embedder(self) -> embedding.Embedder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from gtloop import masks
-from gtloop.errors import BadAnswer, BadLabels
-from gtloop.interfaces import Consolidated, Form, Frame, Hint, Options, Primitive, Simulated, Task
+from gtloop.errors import BadAnswer, BadLabels, ConfigError
+from gtloop.interfaces import Consolidated, Context, Form, Frame, Hint, Options, Primitive, Simulated, Task
 from gtloop.labels import SegmentationLabel, binary_entropy
 from gtloop.records import Answer, Item, Payload, Raw
 from gtloop_plugins.tasks.segmentation import consolidation, evaluation, people, tiling
@@ -57,6 +58,21 @@ class Segmentation(Task):
     )
     consolidation = "segmentation-vote-2"
 
+    def __init__(self, options: SegmentationOptions, context: Context) -> None:
+        """Refuse a background that the run does not have.
+
+        Raises:
+            ConfigError: With the nearest category.
+        """
+        super().__init__(options, context)
+        if options.background and context.categories and options.background not in context.categories:
+            close = difflib.get_close_matches(options.background, context.categories, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise ConfigError(
+                f"tasks.segmentation.background: {options.background!r} is none of the categories; {hint}"
+                f"there are: {', '.join(context.categories)}"
+            )
+
     def form(self) -> Form:
         """One primitive: a mask of all categories.
 
@@ -91,7 +107,7 @@ class Segmentation(Task):
         if item.display_size is not None and label.size[::-1] != item.display_size:
             (height, width), (w, h) = label.size, item.display_size
             raise BadAnswer(
-                f"size: the masks are {width} x {height} pixels, the image is {w} x {h} as displayed (after EXIF "
+                f"masks of {width} x {height} pixels, but {item.name} is {w} x {h} as displayed (after EXIF "
                 f"transposition); give size [{h}, {w}] and masks of that frame"
             )
         return canonical(label, self.context.categories, self.options.background)

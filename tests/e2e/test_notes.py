@@ -1,0 +1,145 @@
+"""What a user is told once, at the start: what is left out, what a truth lacks, whose fault a fault is."""
+
+from __future__ import annotations
+
+import shutil
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import runs
+from PIL import Image
+from runs import cli, small
+
+from gtloop.registry import Registry
+from gtloop.testing.fakes import SIZE
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    return runs.make_images(tmp_path / "source", 30)[0]
+
+
+def notes(text: str) -> list[str]:
+    return [line.removeprefix("note: ") for line in text.splitlines() if line.startswith("note: ")]
+
+
+def test_a_truth_that_lacks_images_is_told_once_and_the_run_goes_on(images: Path, tmp_path: Path) -> None:
+    truth = images.parent / "truth.jsonl"
+    lines = truth.read_text().splitlines()
+    truth.write_text("\n".join(lines[::2]))
+    (images / "zz_damaged.png").write_bytes(b"")  # nobody is asked about it
+    shutil.copy(images / "tiny_000.png", images / "zz_copy.png")  # its original has a truth
+    ended = cli(*small(images, tmp_path / "run"))
+    assert ended.code == 0, ended.err
+    assert notes(ended.err) == [
+        "the truth lacks 15 of 30 images, first tiny_001.png: simulated people can't label them"
+    ]
+    assert runs.status(tmp_path / "run")["items"]["unlabelable"] > 0
+
+    more = runs.make_images(tmp_path / "more", 4, seed=1)[0]
+    (line, *_) = (more.parent / "truth.jsonl").read_text().splitlines()
+    (more.parent / "truth.jsonl").write_text(line)
+    ended = cli("add", tmp_path / "run", more, "--truth", more.parent / "truth.jsonl")
+    assert ended.code == 0, ended.err
+    assert [note.split(",")[0] for note in notes(ended.err)] == ["the truth lacks 3 of 4 images"]
+
+
+def test_a_truth_that_says_nothing_is_refused(images: Path, tmp_path: Path) -> None:
+    truth = images.parent / "truth.jsonl"
+    truth.write_text('{"name": "tiny_000.png", "payload": null}\n')
+    ended = cli(*small(images, tmp_path / "run"))
+    assert ended.code != 0
+    assert "the truth says nothing about any image (first: tiny_000.png)" in ended.error
+    other = cli(*small(images, tmp_path / "other", "--annotator", "files"))
+    assert other.code == 3, "nobody answers from it"
+
+
+def test_files_that_are_left_out_are_told_once(images: Path, tmp_path: Path) -> None:
+    for name in ("a.heic", "b.HEIC", "notes.txt", ".hidden.heic"):
+        (images / name).write_bytes(b"x")
+    ended = cli(*small(images, tmp_path / "run"))
+    assert ended.code == 0, ended.err
+    assert notes(ended.err) == [
+        "skipped 3 files of types that are not read: 2 .heic, 1 .txt; convert .heic to JPEG or PNG first"
+    ]
+    assert not notes(cli(*small(images, tmp_path / "run")).err), "once, not with every resume"
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "says"),
+    [
+        ("RGB", SIZE, r"looks like masks, but {}/tiny_000.png has colours (RGB); needs an index PNG"),
+        ("L", (5, 4), r"{}/tiny_000.png: masks of 5 x 4 pixels, but tiny_000.png is"),
+    ],
+)
+def test_bad_masks_are_named_with_their_fault(
+    images: Path, tmp_path: Path, mode: str, size: tuple[int, int], says: str
+) -> None:
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    Image.new(mode, size).save(folder / "tiny_000.png")
+    ended = cli(*small(images, tmp_path / "run", "--task", "segmentation", truth=folder))
+    assert says.format(folder) in ended.error
+
+
+def test_masks_with_values_beyond_are_told_of(tmp_path: Path) -> None:
+    images, _ = runs.make_images(tmp_path / "source", 20, "segmentation")
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    for path in images.iterdir():
+        values = np.zeros(Image.open(path).size[::-1], np.uint8)
+        values[:2] = 7
+        Image.fromarray(values).save(folder / path.name)
+    ended = cli(*small(images, tmp_path / "run", "--task", "segmentation", truth=folder))
+    assert ended.code == 0, ended.err
+    (note,) = notes(ended.err)
+    assert "20 of 20 masks have values that mean nothing: 7 (" in note
+
+
+def test_an_unknown_option_is_blamed_on_where_it_was_given(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    typed = small(images, tmp_path / "run", "-o", "annotators.synthetic.noisy=1")
+    fault = "annotators.synthetic.noisy: unknown option (got '1'); did you mean noise?"
+    assert cli(*typed).error == f"-o: {fault}"
+    (tmp_path / "gtloop.toml").write_text("[run]\nseed = 1\n[detectors.stub]\nepochs = 3\n")
+    wrong = cli(*small(images, tmp_path / "run")).error
+    assert wrong.startswith("gtloop.toml: detectors.stub.epochs: unknown option (got 3)")
+    (tmp_path / "gtloop.toml").write_text("[run]\nseed = 1\n")
+    assert cli(*typed).error == f"-o: {fault}"
+    assert cli(*small(images, tmp_path / "run")).code == 0
+    assert cli("run", "--run", tmp_path / "run", "-o", "annotators.synthetic.noisy=1").error == f"-o: {fault}"
+
+
+@pytest.mark.parametrize(
+    ("task", "target", "answer"),
+    [("bbox", 0.6, "0.036"), ("classification", 0.95, "0.012"), ("segmentation", 0.7, "0.84")],
+)
+def test_init_says_what_holds_for_the_task(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, target: float, answer: str
+) -> None:
+    """Its comments are the defaults: a file without their marks means the same run."""
+    from gtloop import config
+
+    monkeypatch.chdir(tmp_path)
+    (images / "x.heic").write_bytes(b"x")
+    ended = cli("init", images, "--task", task, "--classes", "crate,drum")
+    assert "written for 30 images (skipped 1 file of types that are not read: 1 .heic; " in ended.out
+    text = Path("gtloop.toml").read_text()
+    lines = [line.split("#")[1].strip() for line in text.splitlines() if line.startswith("# ") and " = " in line]
+    said = tomllib.loads("\n".join(line for line in lines if not line.startswith(("truth", "budget"))))
+    assert (said["target"], said["answer_usd"]) == (target, answer)
+    assert Registry.load().get("task", task).default_target == target
+    found = config.load(Path("gtloop.toml"), {})
+    assert (said["sampler"], said["score"], said["workers"]) == (found.run.sampler, found.run.score, found.run.workers)
+    assert str(found.prices.answer_usd) == answer
+
+
+def test_unreadable_images_are_named(images: Path, tmp_path: Path) -> None:
+    (images / "bad.png").write_bytes(b"")
+    ended = cli(*small(images, tmp_path / "run", "-o", "run.probe_failures=0.9"))
+    assert ended.code == 0, ended.err
+    assert "1 unreadable image put aside: bad.png (the file is empty (0 bytes))" in ended.err

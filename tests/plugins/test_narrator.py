@@ -1,0 +1,38 @@
+"""The narrator's sentences: numbers of one, and what is said of images that can't be read."""
+
+from __future__ import annotations
+
+from gtloop import events as ev
+from gtloop.events import FileRef
+from gtloop.state import State
+from gtloop.wording import counted, some
+from gtloop_plugins.observers.narrator import sentence
+
+
+def ref(rows: int) -> FileRef:
+    return FileRef(path="x.parquet", rows=rows, sha256="0" * 64)
+
+
+def test_unreadable_images_are_named_with_their_reason() -> None:
+    one = ev.ItemsQuarantined(iteration=1, file=ref(1), example="a.jpg (the file is empty)")
+    assert sentence(one, State()) == "1 unreadable image put aside: a.jpg (the file is empty)"
+    three = one.model_copy(update={"file": ref(3)})
+    text = sentence(three, State())
+    assert text.startswith("3 unreadable images put aside, first a.jpg (the file is empty); ")
+    assert "gtloop export" in text
+    old = ev.ItemsQuarantined.model_validate({"iteration": 1, "file": ref(2).model_dump()})
+    assert sentence(old, State()) == "2 unreadable images put aside"
+
+
+def test_one_is_no_plural() -> None:
+    def text(n: int, moved: int) -> str:
+        committed = ev.BatchCommitted(
+            batch=1, phase="train", requests=ref(n), reserved=0, moved=ref(moved), reason="why"
+        )
+        return sentence(committed, State())
+
+    assert text(1, 1) == "1 image goes to people (train): why; 1 validation image reached too, now training"
+    assert text(2, 2) == "2 images go to people (train): why; 2 validation images reached too, now training"
+    assert [counted(n, "alias") for n in (0, 1, 2)] == ["0 aliases", "1 alias", "2 aliases"]
+    assert some(["a", "b"], 2) == "a, b"
+    assert some(["a", "b", "c"], 2) == "a, b, ..."
