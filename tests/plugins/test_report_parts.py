@@ -395,3 +395,10 @@ class TestFigures:
         assert len(bars) == 16
         assert (bars[0].get_height(), bars[15].get_height()) == (2, 1)  # type: ignore[attr-defined]
         assert [line.get_xdata()[0] for line in figure.axes[1].lines] == [0.5, 0.6]  # type: ignore[index]
+
+    def test_background_is_not_painted(self) -> None:
+        index = np.array([[0, 0, 1], [0, 2, 2]])
+        shown = pictures._painted(mask(index), "sky")
+        assert [r["category"] for r in shown["regions"]] == ["road", "car"]
+        assert pictures._painted(mask(index), "") == mask(index)
+        assert pictures._painted({"boxes": [box(0)]}, "sky") == {"boxes": [box(0)]}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gtloop.errors import BadImage
@@ -233,8 +233,11 @@ def galleries(facts: Facts, run: Run, task: Task, n: int = SHOWN) -> list[Galler
     classes = run.settings.run.classes
     categories = tuple(category_counts(facts.measured, classes))
 
-    def gallery(title: str, caption: str, of: Sequence[Measured], answers: dict[int, list[Payload]]) -> Gallery:
-        given = [answers.get(m.label.row, []) for m in of]
+    plain = str(getattr(task.options, "background", ""))
+
+    def gallery(title: str, caption: str, shown: Sequence[Measured], answers: dict[int, list[Payload]]) -> Gallery:
+        of = [_foreground(m, plain) for m in shown]
+        given = [[_painted(a, plain) for a in answers.get(m.label.row, [])] for m in of]
         drawn = tuple(
             picture(run.items[m.label.row], m, metric, len(classes) > 1, a, categories)
             for m, a in zip(of, given, strict=True)
@@ -266,6 +269,19 @@ def galleries(facts: Facts, run: Run, task: Task, n: int = SHOWN) -> list[Galler
     answers = answers_of(run, task, [m.label.row for m in human])
     found.append(gallery("Labels of people", "Drawn at random.", human, answers))
     return [g for g in found if g.pictures]
+
+
+def _foreground(m: Measured, background: str) -> Measured:
+    """A label and its truth without the regions of a category that is background: nobody wants to see it painted."""
+    label = m.label.model_copy(update={"payload": _painted(m.label.payload, background)})
+    return replace(m, label=label, truth=None if m.truth is None else _painted(m.truth, background))
+
+
+def _painted(payload: Payload, background: str) -> Payload:
+    regions = payload.get("regions")
+    if not background or not isinstance(regions, list):
+        return payload
+    return {**payload, "regions": [r for r in regions if r.get("category") != background]}
 
 
 def _has_masks(m: Measured) -> bool:
