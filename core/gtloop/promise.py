@@ -34,6 +34,7 @@ __all__ = [
     "SliceResult",
     "certify",
     "first_rung_items",
+    "items_needed",
     "ladder",
     "look_deltas",
     "lower_bound",
@@ -92,7 +93,7 @@ def _slices(evidence: Evidence, promise: Promise, delta: float) -> tuple[dict[st
     expected = dict(zip(names.tolist(), np.bincount(where, minlength=len(names)) * share, strict=True))
     merged: dict[str, str] = {}
     for k in range(len(names), 0, -1):  # the most slices that have enough each at delta / their number
-        trial = merge_slices(names.tolist(), expected, _need(promise, promise.target, delta / k))
+        trial = merge_slices(names.tolist(), expected, items_needed(promise, promise.target, delta / k))
         count = len(set(trial.values()))
         if count <= k:
             merged = trial
@@ -107,7 +108,8 @@ def _slices(evidence: Evidence, promise: Promise, delta: float) -> tuple[dict[st
     return groups, delta / max(len(groups), 1)
 
 
-def _need(promise: Promise, target: float, delta: float) -> int:
+def items_needed(promise: Promise, target: float, delta: float) -> int:
+    """Validation items below which nothing is tested."""
     return max(promise.min_items, first_rung_items(target, delta, promise.binary))
 
 
@@ -155,7 +157,7 @@ def _rungs(region: _Region, promise: Promise, delta: float, need: int) -> list[f
 
 def _selective(region: _Region, promise: Promise, delta: float) -> SliceResult:
     """Widest region of the ladder, from the safest on, that passes."""
-    need = _need(promise, promise.target, delta)
+    need = items_needed(promise, promise.target, delta)
     size, metric, target = len(region.pool), promise.metric, promise.target
     if len(region.y) < need:
         return region.result(
@@ -227,7 +229,7 @@ def _dataset(region: _Region, promise: Promise, delta: float, n_total: int) -> S
     allowed = (promise.max_loss or 0.0) / promise.looks
     size, n = len(region.pool), len(region.y)
     target = 1 - allowed * n_total / size
-    need = 1 if promise.rule == "empirical" else _need(promise, target, delta)
+    need = 1 if promise.rule == "empirical" else items_needed(promise, target, delta)
     if n < need:
         return region.result(
             f"nothing tested: {counted(n, 'validation image')}, {need} are needed to show a mean loss of at most "

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,13 +27,15 @@ from gtloop.letters import check_affordable, read_letters
 from gtloop.loop import Outcome, drive
 from gtloop.models import check_warm, copy_warm
 from gtloop.opened import LEDGER, Run
-from gtloop.sizes import make_plan
+from gtloop.sizes import make_plan, shortfall
 from gtloop.state import State
 from gtloop.status import status
 from gtloop.store import Store, write_atomic
 
 if TYPE_CHECKING:
     from gtloop.registry import Registry
+
+log = logging.getLogger("gtloop.run")
 
 
 def default_folder(source: str, task: str) -> Path:
@@ -118,7 +121,10 @@ def _start(root: Path, ledger: Ledger, state: State, settings: Settings, plugins
     aliases = int((items.alias_of >= 0).sum())
     earlier = sum(e.labels.rows for e in more if isinstance(e, LabelsImported))
     n, trainable = len(items) - aliases - earlier, plugins.detector.trainable
-    plan = make_plan(settings, make_promise(settings, plugins.task), n, trainable, known=earlier)
+    promise = make_promise(settings, plugins.task)
+    plan = make_plan(settings, promise, n, trainable, known=earlier)
+    if lacking := shortfall(plan, settings, promise, n, trainable):
+        log.info("note: %s", lacking)
     check_probe(items, settings.run.seed, plan.probe, settings.run.probe_failures)
     write_atomic(root / "run.toml", _run_toml(settings).encode())
     started = RunStarted(

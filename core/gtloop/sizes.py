@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from gtloop.config import Settings
-from gtloop.promise import Promise, first_rung_items
+from gtloop.promise import Promise, first_rung_items, items_needed
 
 RANDOM_LOW, RANDOM_HIGH = 60, 400
 """Bounds of the default number of random labels for bounded quality; about a third of the items between."""
@@ -62,9 +62,32 @@ def make_plan(
     )
 
 
+def shortfall(plan: Plan, settings: Settings, promise: Promise, n: int, trainable: bool) -> str:
+    """Why none of ``n`` items can get a machine label by this plan, and what to do; empty where some may."""
+    first, random = plan.look_at[0], plan.validation + plan.train
+    if settings.loop.certify != "late":
+        return ""
+    if first >= n:
+        return (
+            f"people label all {n} images, as the first look is due after {first} labels: no machine labels; "
+            "for fewer labels before it: -o sizes.validation=..., sizes.train=... or sizes.look_at=..."
+        )
+    if promise.kind != "selective" or promise.rule == "empirical":
+        return ""
+    cross_fits = settings.promise.cross_fit > 0 and trainable and first <= random and settings.loop.start == "random"
+    validating = random if cross_fits else plan.validation
+    needed = items_needed(promise, promise.target, promise.delta)
+    if validating >= needed:
+        return ""
+    return (
+        f"{validating} validation images can't show {promise.metric} {promise.target:g}, {needed} are needed: "
+        "no machine labels; more with -o sizes.validation=..., or choose another --target or --delta"
+    )
+
+
 def _alone(total: int, promise: Promise) -> int:
     """Validation items that no training items help: half, but more of a few, else not even one rung can be tested."""
-    rung = first_rung_items(promise.target, promise.delta, promise.binary)
+    rung = items_needed(promise, promise.target, promise.delta)
     return round(max(total / 2, min(MOST_VALIDATION * total, SPARE * rung)))
 
 
