@@ -8,6 +8,7 @@ from gtloop.config import Settings
 from gtloop.evidence import Promise
 from gtloop.money import show, usd
 from gtloop.state import ALIAS, ASKED, HUMAN, LATER, MACHINE, POOL, QUARANTINED, RELABEL, UNLABELABLE, State
+from gtloop.wording import counted
 
 
 def status(run: str, state: State, settings: Settings, promise: Promise) -> dict[str, Any]:
@@ -148,12 +149,13 @@ def _iteration(n: int, state: State) -> dict[str, Any]:
 def sentence(found: dict[str, Any], why: str) -> str:
     """One line: who labelled how much, what it cost and saved, and why no more."""
     n, cost, p = found["items"], found["cost_usd"], found["promise"]
-    text = f"{n['human']} images labelled by people, {n['machine']} by machine"
+    text = f"{counted(n['human'], 'image')} labelled by people, {n['machine']} by machine"
     if found["imported"]:
         text += f" ({found['imported']} of the people's labels were there before)"
     left = {k: n[k] for k in ("pool", "quarantined", "unlabelable", "aliases") if n[k]}
     if left:
-        text += " (" + ", ".join(f"{v} {'left' if k == 'pool' else k}" for k, v in left.items()) + ")"
+        words = {"pool": "{} left", "aliases": counted(n["aliases"], "alias")}
+        text += " (" + ", ".join(words.get(k, f"{{}} {k}").format(v) for k, v in left.items()) + ")"
     if cost["if_all_human"]:
         text += f"; {show(round(cost['total'] * 1e6))} paid"
         if found["state"] == "finished" and found["saving"] is not None:

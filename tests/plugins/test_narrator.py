@@ -36,3 +36,10 @@ def test_one_is_no_plural() -> None:
     assert [counted(n, "alias") for n in (0, 1, 2)] == ["0 aliases", "1 alias", "2 aliases"]
     assert some(["a", "b"], 2) == "a, b"
     assert some(["a", "b", "c"], 2) == "a, b, ..."
+
+
+def test_a_detector_that_fits_nothing_is_not_said_to_have_fitted() -> None:
+    fitted = ev.ModelFitted(model="m1", batch=1, examples=1, seconds=2.0)
+    assert sentence(fitted, State()) == ""
+    assert sentence(fitted.model_copy(update={"path": "models/m1"}), State()) == "model m1 fitted on 1 image in 2 s"
+    assert sentence(fitted.model_copy(update={"fault": "too few"}), State()) == "too few"

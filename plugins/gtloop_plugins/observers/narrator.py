@@ -34,6 +34,8 @@ def sentence(event: Event, state: State) -> str:
         case ev.LabelsConsolidated():
             return f"{counted(event.labels.rows, 'image')} answered, {state.count(HUMAN)} labelled by people so far"
         case ev.ModelFitted():
+            if event.path is None and not event.fault:  # nothing to fit
+                return ""
             examples = counted(event.examples, "image")
             return event.fault or f"model {event.model} fitted on {examples} in {event.seconds:.0f} s"
         case ev.ItemsPredicted():
