@@ -101,6 +101,14 @@ def test_an_export_comes_back(rows: list[ExportRow], frame: str, one_based: bool
     assert [s.split(" image")[0] for s in said if "without a label" in s] == [str(unlabelled)] * bool(unlabelled)
 
 
+def test_every_name_is_one_line_of_the_list(tmp_path: Path) -> None:
+    names = ["\x85", "a\u2028b.jpg", "c\u2029", "d.jpg"]
+    write(tmp_path / "out", [row_of(n, name, []) for n, name in enumerate(names)])
+    listed = (tmp_path / "out/ImageSets/Main/default.txt").read_text("utf-8").splitlines()
+    assert listed == ["_", "a_b", "c_", "d"]
+    assert {e.name for e in read(tmp_path / "out")} == set(names)
+
+
 def test_names_that_collide(tmp_path: Path) -> None:
     names = ["a.jpg", "a.png", "A.gif", "s/a.jpg", "t/a.jpg", "a.png.tif", "a.xml/b.jpg", "a"]
     said = write(tmp_path / "out", [row_of(n, name, []) for n, name in enumerate(names)])

@@ -104,8 +104,11 @@ def _folded(place: str) -> str:
 
 
 def _part(part: str) -> str:
-    """One part of a path as a file system takes it; never hidden, as readers leave hidden files out."""
-    safe = _NOT_IN_XML.sub("_", part).replace("\\", "_")
+    """One part of a path as a file system takes it, in one line (Unicode has seven more ends of lines than most lists).
+
+    Never hidden, as readers leave hidden files out.
+    """
+    safe = "_".join(f"{_NOT_IN_XML.sub('_', part)}.".splitlines())[:-1].replace("\\", "_")
     safe = f"_{safe}" if safe.startswith(".") else safe
     return safe.encode()[:_LONGEST].decode(errors="ignore")
 
