@@ -74,8 +74,7 @@ def shortfall(plan: Plan, settings: Settings, promise: Promise, n: int, trainabl
         )
     if promise.kind != "selective" or promise.rule == "empirical":
         return ""
-    cross_fits = settings.promise.cross_fit > 0 and trainable and first <= random and settings.loop.start == "random"
-    validating = random if cross_fits else plan.validation
+    validating = random if _cross_fits(settings, trainable, first, random) else plan.validation
     needed = items_needed(promise, promise.target, promise.delta)
     if validating >= needed:
         return ""
@@ -83,6 +82,14 @@ def shortfall(plan: Plan, settings: Settings, promise: Promise, n: int, trainabl
         f"{validating} validation images can't show {promise.metric} {promise.target:g}, {needed} are needed: "
         "no machine labels; more with -o sizes.validation=..., or choose another --target or --delta"
     )
+
+
+def _cross_fits(settings: Settings, trainable: bool, first: int, random: int) -> bool:
+    """Whether random training labels validate at a first look after that many of them.
+
+    Not once the sampler has picked (``looking.cross_fitting``).
+    """
+    return settings.promise.cross_fit > 0 and trainable and first <= random and settings.loop.start == "random"
 
 
 def _alone(total: int, promise: Promise) -> int:
@@ -108,10 +115,9 @@ def _random_sizes(settings: Settings, promise: Promise, n: int, trainable: bool,
         needed = round(first_rung_items(promise.target, promise.delta, True) / FIRST_COVERAGE)
         high = max(high, 2 * needed)
     total = min(n, max(RANDOM_LOW, min(high, round(n / 3))))
-    # once the sampler has picked, random training labels validate no more (looking.cross_fitting)
-    cross_fits = settings.promise.cross_fit > 0 and trainable and _labels_before_look(settings, n) <= total
     # labels from elsewhere train as well as random ones, but can't validate
-    cross_fits = cross_fits and known < total * (1 - VALIDATION_SHARE) and settings.loop.start == "random"
+    cross_fits = known < total * (1 - VALIDATION_SHARE)
+    cross_fits = cross_fits and _cross_fits(settings, trainable, _labels_before_look(settings, n), total)
     if validation is None:
         validation = round(total * VALIDATION_SHARE) if cross_fits else _alone(total, promise)
     return validation, max(0, total - validation - known) if train is None else train

@@ -152,10 +152,10 @@ def sentence(found: dict[str, Any], why: str) -> str:
     text = f"{counted(n['human'], 'image')} labelled by people, {n['machine']} by machine"
     if found["imported"]:
         text += f" ({found['imported']} of the people's labels were there before)"
-    left = {k: n[k] for k in ("pool", "quarantined", "unlabelable", "aliases") if n[k]}
+    left = {k: f"{n[k]} {k}" for k in ("pool", "quarantined", "unlabelable", "aliases") if n[k]}
     if left:
-        words = {"pool": "{} left", "aliases": counted(n["aliases"], "alias")}
-        text += " (" + ", ".join(words.get(k, f"{{}} {k}").format(v) for k, v in left.items()) + ")"
+        words = left | {"pool": f"{n['pool']} left", "aliases": counted(n["aliases"], "alias")}
+        text += " (" + ", ".join(words[k] for k in left) + ")"
     if cost["if_all_human"]:
         text += f"; {show(round(cost['total'] * 1e6))} paid"
         if found["state"] == "finished" and found["saving"] is not None:

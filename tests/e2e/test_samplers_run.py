@@ -137,21 +137,27 @@ def gtloop_stub() -> type:
     return Stub
 
 
+def able(task: str, as_task: str) -> type:
+    """The stub for another task, which it takes for one of its own."""
+
+    class Able(gtloop_stub()):  # type: ignore[misc]
+        name = "able"
+        tasks = frozenset({task})
+
+        @property
+        def _task(self) -> str:
+            return as_task
+
+    return Able
+
+
 def test_the_model_votes_on_training_items_that_it_never_saw_and_on_no_others(
     tmp_path: Path, images: tuple[Path, Path]
 ) -> None:
     Voting.hints.clear()
     Voting.assisted.clear()
 
-    class Able(gtloop_stub()):  # type: ignore[misc]
-        name = "able"
-        tasks = frozenset({"voting"})
-
-        @property
-        def _task(self) -> str:
-            return "bbox"
-
-    module = _module(gtloop_tasks=[Voting], gtloop_detectors=[Able])
+    module = _module(gtloop_tasks=[Voting], gtloop_detectors=[able("voting", "bbox")])
     found, _ = run(tmp_path / "run", images, module, run__task="voting", run__detector="able")
     purposes = {}
     from gtloop.store import Store
@@ -197,18 +203,12 @@ def test_no_random_training_item_is_labelled_with_a_vote_of_a_model(tmp_path: Pa
             assisted.append(answers[0].request)
             return super().assist(answers, skills, raw)
 
-    class Able(gtloop_stub()):  # type: ignore[misc]
-        name = "able"
-        tasks = frozenset({"assisted"})
-
-        @property
-        def _task(self) -> str:
-            return "classification"
-
     sizes = {"sizes__validation": 30, "sizes__train": 60, "sizes__look_at": 90}
     promise = {"promise__kind": "selective", "promise__max_loss": None, "run__sampler": "uncertainty"}
     named = {"run__task": "assisted", "run__detector": "able", "prices__answer_usd": 0.1}
-    registry = Registry.load(extra_modules=[_module(gtloop_tasks=[Assisted], gtloop_detectors=[Able])])
+    registry = Registry.load(
+        extra_modules=[_module(gtloop_tasks=[Assisted], gtloop_detectors=[able("assisted", "classification")])]
+    )
     for budget in (12, 1000):
         given = settings(*images, **sizes, **promise, **named, run__budget_usd=budget)
         run_or_resume(tmp_path / "run", given, registry, yes=True)
