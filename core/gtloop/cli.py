@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -111,14 +112,20 @@ def _add_run(app: typer.Typer) -> None:
         preset: Annotated[str | None, typer.Option(help="Named defaults: default or ground-truth.")] = None,
         seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
         yes: Annotated[bool, typer.Option("--yes", help="Spend money after the probe without asking.")] = False,
+        wait: Annotated[
+            bool | None, typer.Option("--wait/--no-wait", help="Stay while people answer; default: at a page.")
+        ] = None,
         override: Overrides = None,
         as_json: JsonFlag = False,
     ) -> None:
         """Label the images: start the loop, or go on where it stopped."""
         from gtloop import config as settings_module
         from gtloop.labelfiles import absolute
+        from gtloop.plugin_options import annotator_defaults
         from gtloop.progress import watched
         from gtloop.run import default_folder, is_run, run_or_resume, settings_of
+
+        registry = ctx.obj.registry
 
         flags = {
             "run.source": images and absolute(images, Path(), prefixed=False),
@@ -145,12 +152,13 @@ def _add_run(app: typer.Typer) -> None:
         if images is None and config is None and folder is not None and is_run(folder):
             settings = settings_of(folder, given, tuple(override or ()))
         else:
-            settings = settings_module.load(_config_path(config), given, tuple(override or ()))
+            suiting = partial(annotator_defaults, registry)
+            settings = settings_module.load(_config_path(config), given, tuple(override or ()), suiting)
         if settings.run.source is None:
             raise UsageError("no images named: gtloop run IMAGES, or write a gtloop.toml with: gtloop init IMAGES")
         root = folder or default_folder(settings.run.source, settings.run.task)
         with watched(ctx.obj.debug, as_json) as progress:
-            outcome, found = run_or_resume(root, settings, ctx.obj.registry, yes=yes, progress=progress)
+            outcome, found = run_or_resume(root, settings, registry, yes=yes, wait=wait, progress=progress)
         if as_json:
             ctx.obj.json({"outcome": outcome, **found})
         else:

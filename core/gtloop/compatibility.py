@@ -65,6 +65,18 @@ def _annotator(registry: Registry, task: Task, annotator: Annotator | type[Annot
     ]
 
 
+def check_people(annotator: Annotator, most_answers: int | None) -> None:
+    """Check that an annotator can do what the settings ask of it.
+
+    Raises:
+        Unsupported: It can't keep people out.
+    """
+    if most_answers is not None and "block" not in annotator.gives:
+        raise Unsupported(
+            f"annotator {annotator.name!r} can't keep anybody out, so people.most_answers has no effect: leave it out"
+        )
+
+
 def _score(task: Task, score: Score | type[Score]) -> list[str]:
     lacking = score.needs - {*task.feature_names}
     if not lacking:

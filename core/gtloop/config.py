@@ -5,134 +5,40 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
+from pydantic import ValidationError
 
 from gtloop.errors import ConfigError
 from gtloop.labelfiles import absolute
-from gtloop.money import Prices
-from gtloop.origins import below, keys, origin
+from gtloop.origins import keys, origin
+from gtloop.settings import RunTable, Settings
 
 PRESETS = ("default", "ground-truth")
 PLUGIN_TABLES = ("tasks", "annotators", "detectors", "samplers", "scores", "formats", "executors")
 FROZEN = (
     *("run.source", "run.task", "run.classes", "run.seed", "run.preset", "run.cut", "run.labels", "run.warm_from"),
-    *("promise", "loop", "sizes"),
+    *("promise", "loop", "sizes", "people.gold"),
 )
 """What can't change during a run; everything else can, as an event."""
 
 
-class Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RunTable(Table):
-    """``[run]``: what is labelled, by whom, with what."""
-
-    source: str | None = Field(None, description="folder, glob, manifest or file of images")
-    task: str = Field("bbox", description="task type")
-    classes: tuple[str, ...] = Field((), description="categories, in order")
-    annotator: str = Field("synthetic", description="where human labels come from")
-    detector: str = Field("torchvision", description="what learns and predicts")
-    sampler: str = Field("random", description="what people label next")
-    score: str = Field("mean", description="image confidence")
-    executor: str = Field("local", description="where fits and predictions run")
-    truth: str | None = Field(None, description="known labels, for synthetic annotators: PATH or FORMAT:PATH")
-    labels: str | None = Field(None, description="human labels that are there already: PATH or FORMAT:PATH")
-    warm_from: str | None = Field(None, description="run or exported model that every fit starts from")
-    instructions: str = Field("", description="what annotators read; a default of the task's where empty")
-    workers: int = Field(3, ge=1, le=100, description="people who answer each item")
-    budget_usd: float | None = Field(None, ge=0, allow_inf_nan=False, description="hard cap on everything paid")
-    seed: int = Field(0, ge=0, description="of all randomness")
-    preset: Literal["default", "ground-truth"] = Field("default", description="named set of defaults")
-    cut: float = Field(0.4, gt=0, lt=1, description="least confidence of a predicted object")
-    probe_failures: float = Field(0.1, ge=0, le=1, description="share of unreadable probe images that stops a run")
-
-    @field_validator("classes")
-    @classmethod
-    def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(names)) != len(names) or not all(n.strip() for n in names):
-            raise ValueError("categories must be distinct and not empty")
-        return names
-
-
-class PromiseTable(Table):
-    """``[promise]``: what is promised about machine labels (docs/promise.md)."""
-
-    kind: Literal["selective", "dataset"] = "selective"
-    target: float | None = Field(None, ge=0, le=1, description="mean quality of machine labels; the task's default")
-    max_loss: float | None = Field(None, ge=0, le=1, description="mean loss over all items, for kind dataset")
-    delta: float = Field(0.1, gt=0, lt=1, description="probability that the promise may be broken")
-    rule: Literal["exact", "ttest", "empirical"] = "exact"
-    looks: int = Field(1, ge=1, description="how often it may be tested")
-    cross_fit: int = Field(3, ge=0, le=10, description="folds through which random training labels validate; 0: off")
-
-
-class LoopTable(Table):
-    """``[loop]``: when to certify, and whether picking is symmetric (docs/loop.md)."""
-
-    certify: Literal["late", "every-round"] = "late"
-    symmetric: bool = Field(True, description="rank pool and validation alike, refill validation at random")
-    start: Literal["random", "sampler"] = Field(
-        "random", description="who picks the first training items: chance (they may validate too), or the sampler"
-    )
-
-
-class SizesTable(Table):
-    """``[sizes]``: numbers of items; what is not given follows the data set's size."""
-
-    probe: int = Field(10, ge=1)
-    validation: int | None = Field(None, ge=1, description="blind random items, the probe included")
-    validation_share: tuple[tuple[int, float], ...] | None = Field(
-        None, description="pairs (under this many items, share of them); 0 items: any size"
-    )
-    train: int | None = Field(None, ge=0, description="random training items")
-    batch: int | None = Field(None, ge=1, description="items given to people in each later iteration")
-    look_at: int | None = Field(None, ge=1, description="human labels before the first look")
-
-
-class Settings(Table):
-    """All settings of a run."""
-
-    run: RunTable = RunTable()
-    promise: PromiseTable = PromiseTable()
-    loop: LoopTable = LoopTable()
-    sizes: SizesTable = SizesTable()
-    prices: Prices = Prices()
-    tasks: dict[str, dict[str, Any]] = {}
-    annotators: dict[str, dict[str, Any]] = {}
-    detectors: dict[str, dict[str, Any]] = {}
-    samplers: dict[str, dict[str, Any]] = {}
-    scores: dict[str, dict[str, Any]] = {}
-    formats: dict[str, dict[str, Any]] = {}
-    executors: dict[str, dict[str, Any]] = {}
-    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
-
-    def options(self, kind: str, name: str) -> dict[str, Any]:
-        """The option table of a plugin."""
-        table: dict[str, dict[str, Any]] = getattr(self, kind + "s")
-        return table.get(name.partition("@")[0], {})
-
-    def origins(self, kind: str, name: str) -> dict[str, str]:
-        """Where each option of a plugin was given, for messages: a file, or ``-o``."""
-        return below(self._origins, f"{kind}s.{name.partition('@')[0]}")
-
-    def __eq__(self, other: object) -> bool:
-        """Same values, wherever they were given."""
-        return isinstance(other, Settings) and self.__dict__ == other.__dict__
-
-
-def load(config: Path | None, flags: Mapping[str, Any], overrides: tuple[str, ...] = ()) -> Settings:
+def load(
+    config: Path | None,
+    flags: Mapping[str, Any],
+    overrides: tuple[str, ...] = (),
+    defaults: Callable[[str], Mapping[str, Any]] | None = None,
+) -> Settings:
     """Resolve settings.
 
     Args:
         config: A ``gtloop.toml``, or None.
         flags: Dotted key (``run.task``) to value, from the command line.
         overrides: ``-o`` strings, ``kind.plugin.key=value`` or ``table.key=value``.
+        defaults: Name of an annotator to the settings that suit it; they count where no preset is named.
 
     Raises:
         ConfigError: With the path of what is wrong, and the nearest name.
@@ -144,7 +50,10 @@ def load(config: Path | None, flags: Mapping[str, Any], overrides: tuple[str, ..
     origins |= _type_in(given, flags, overrides, "command line")
     run = given.get("run", {})
     run = run if isinstance(run, dict) else {}
-    tables = preset(run.get("preset", "default"), str(run.get("task", RunTable().task)))
+    tables = preset(run.get("preset", PRESETS[0]), str(run.get("task", RunTable().task)))
+    if defaults is not None and run.get("preset", PRESETS[0]) == PRESETS[0]:
+        for key, value in defaults(str(run.get("annotator", RunTable().annotator))).items():
+            _put(tables, key, value)
     _merge(tables, given)
     return _validated(tables, origins, "options")
 
@@ -250,11 +159,19 @@ def _read(path: Path) -> dict[str, Any]:
     for name, table in tables.items():
         if not isinstance(table, dict):
             raise ConfigError(f"{path}: {name}: must be a table such as [run] (got {table!r}); keys go below one")
-    if run := tables.get("run"):
-        for key in ("source", "truth", "labels", "warm_from"):  # paths in a file are relative to it
-            if isinstance(value := run.get(key), str):
-                run[key] = absolute(value, path.parent, prefixed=key in ("truth", "labels"))
+    for name, key in _PATHS:  # paths in a file are relative to it
+        table = tables.get(name, {})
+        if isinstance(value := table.get(key), str):
+            table[key] = absolute(value, path.parent, prefixed=key in ("truth", "labels", "gold"))
+        elif isinstance(value, list):
+            table[key] = [absolute(v, path.parent, prefixed=False) if isinstance(v, str) else v for v in value]
     return tables
+
+
+_PATHS = (
+    *(("run", key) for key in ("source", "truth", "labels", "warm_from")),
+    *(("people", key) for key in ("gold", "good", "bad")),
+)
 
 
 def _override(text: str) -> tuple[str, str]:

@@ -13,6 +13,7 @@ GtloopError                     exit code 1
 ├── BadLabels                   a truth, predictions or answers file
 ├── BadAnswer                   one answer that does not fit its form
 ├── NotEnoughData               a detector was given too little to fit
+├── Unreachable                 the service of an annotator does not answer
 ├── RunError                    the run folder: missing, other version, changed, locked
 └── PluginFault                 a plugin broke its contract
 """
@@ -79,6 +80,10 @@ class BadAnswer(GtloopError):
 
 class NotEnoughData(GtloopError):
     """A detector was given too few examples to fit."""
+
+
+class Unreachable(GtloopError):
+    """An annotator's service does not answer."""
 
 
 class RunError(GtloopError):

@@ -12,8 +12,9 @@ from pydantic import Field, TypeAdapter
 
 from gtloop.records import Certificate, Record
 
-Phase = Literal["probe", "validation", "train", "active", "rest", "relabel"]
-"""Why a batch was picked: the three random starts, the sampler's choice, all that is left, or a person's wish."""
+Phase = Literal["probe", "validation", "train", "active", "rest", "relabel", "review", "ahead"]
+"""Why a batch was picked: the three random starts, the sampler's choice, all that is left, a person's wish (new labels,
+or a look at those that there are), or that people find work while a model trains."""
 
 
 class FileRef(Record):
@@ -80,6 +81,16 @@ class SettingsChanged(Event):
     letter: int = Field(0, description="inbox row that asked for it; 0: the command line or the file")
 
 
+class PricesQuoted(Event):
+    """What an answer costs at the annotator: what is paid to the worker, and its own fee."""
+
+    type: Literal["prices-quoted"] = "prices-quoted"
+    annotator: str
+    answers: int = Field(description="answers to an item that the quote is for")
+    answer: int = Field(description="micro-dollars to the worker")
+    fee: int = Field(description="micro-dollars to the platform, on top")
+
+
 class ItemsAdded(Event):
     """More images; they wait for the stage that is under way, then get a validation set of their own."""
 
@@ -101,6 +112,7 @@ class LabelsImported(Event):
     letter: int = Field(0, description="inbox row that asked for it; 0: the run started with them")
     source: str
     labels: FileRef
+    gold: bool = Field(False, description="whether they test people, too")
     left_out: dict[str, int] = Field({}, description="entries that were not taken, by reason")
 
 
@@ -133,6 +145,48 @@ class RelabelAsked(Event):
     letter: int = Field(description="inbox row that asked for it")
     rows: FileRef
     why: str = ""
+
+
+class ReviewAsked(Event):
+    """A person wants labels looked at by people; they stay as they are until somebody says otherwise."""
+
+    type: Literal["review-asked"] = "review-asked"
+    once = ("letter",)
+    letter: int = Field(description="inbox row that asked for it")
+    rows: FileRef = Field(description="rows, and the mode in which each is shown")
+    answers: int = Field(description="people who look at each")
+    others: bool = Field(False, description="whether those who made a label are left out")
+    why: str = ""
+
+
+class ReviewConcluded(Event):
+    """What people said of labels: kept, changed, wrong (people label the item anew) or unsure."""
+
+    type: Literal["review-concluded"] = "review-concluded"
+    once = ("number",)
+    number: int
+    labels: FileRef = Field(description="a verdict for each request, with the new label of what changed")
+
+
+class PeopleAssessed(Event):
+    """How much people have answered, and how well where the label is known; who gets no more work, and why."""
+
+    type: Literal["people-assessed"] = "people-assessed"
+    once = ("number",)
+    number: int
+    upto: int = Field(description="collections that are counted")
+    people: FileRef = Field(description="answers, test answers and the sum of their quality, by worker")
+    out: dict[str, str] = Field({}, description="worker to the reason why they get no more work")
+
+
+class AnswersSettled(Event):
+    """What the annotator was told to pay and to reject; what is rejected is not paid, and takes part in no label."""
+
+    type: Literal["answers-settled"] = "answers-settled"
+    once = ("number",)
+    number: int
+    upto: int = Field(description="collections that are settled")
+    verdicts: FileRef
 
 
 class ItemsQuarantined(Event):
@@ -279,10 +333,11 @@ class RunCancelled(Event):
 
 
 class RequestsWithdrawn(Event):
-    """The annotator was told to withdraw all open requests."""
+    """The annotator was told to withdraw open requests: all of a cancelled run, or tests that nobody needs any more."""
 
     type: Literal["requests-withdrawn"] = "requests-withdrawn"
-    once = ("type",)
+    once = ("type", "number")
+    number: int = Field(1, description="how often it was told so")
     requests: int
 
 
@@ -305,11 +360,16 @@ AnyEvent = Annotated[
     | WarmStarted
     | LetterRefused
     | SettingsChanged
+    | PricesQuoted
     | ItemsAdded
     | LabelsImported
     | StageStarted
     | CategoriesChanged
     | RelabelAsked
+    | ReviewAsked
+    | ReviewConcluded
+    | PeopleAssessed
+    | AnswersSettled
     | ItemsQuarantined
     | BatchCommitted
     | BatchSubmitted

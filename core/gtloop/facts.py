@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,6 +25,7 @@ class Facts(BaseModel):
         want: int
         got: int = 0
         reserved: int
+        aside: Literal["", "gold", "review"] = ""  # what changes neither status nor role of its item
 
     class Batch(BaseModel):
         phase: ev.Phase
@@ -69,6 +70,32 @@ class Facts(BaseModel):
         batches: int = 0
         looks: int = 0
 
+    class Person(BaseModel):
+        """One worker: answers, test answers with the sum of their quality, why they get no more work."""
+
+        answers: int = 0
+        gold: int = 0
+        quality: float = 0.0
+        out: str = ""
+
+    class Review(BaseModel):
+        """A wish to have labels looked at: rows with modes, and how many people look."""
+
+        rows: FileRef
+        answers: int
+        others: bool
+
+    class Reviewed(BaseModel):
+        """What reviews of one mode brought; ``distance``: sum of the errors between label and answer."""
+
+        requests: int = 0
+        kept: int = 0
+        changed: int = 0
+        wrong: int = 0
+        unsure: int = 0
+        distance: float = 0.0
+        seconds: float = 0.0
+
     settings: dict[str, Any] = Field(default_factory=dict)
     typed: dict[str, Any] = Field(default_factory=dict)  # settings without what letters changed
     plan: dict[str, Any] = Field(default_factory=dict)
@@ -81,10 +108,23 @@ class Facts(BaseModel):
     renamed: dict[str, str] = Field(default_factory=dict)  # every name that a category ever had, to that of now
     imports: int = 0
     bill: Bill = Field(default_factory=Bill)
+    quote: tuple[int, int] | None = None  # of the annotator, for an answer: to the worker, and its fee
     rounds: dict[int, Round] = Field(default_factory=dict)
     batches: dict[int, Batch] = Field(default_factory=dict)
     open: dict[str, Open] = Field(default_factory=dict)
     ripe: dict[str, int] = Field(default_factory=dict)
+    tested: dict[str, int] = Field(default_factory=dict)  # closed requests of test images, till skills are learnt
+    judged: dict[str, int] = Field(default_factory=dict)  # closed requests of a review, till it is concluded
+    gold: FileRef | None = None
+    people: dict[str, Person] = Field(default_factory=dict)
+    assessed: int = 0  # collections that people are judged by
+    assessments: int = 0
+    settled: int = 0  # collections that are settled
+    settlements: int = 0
+    rejected: set[str] = Field(default_factory=set)  # answers
+    reviews: list[Review] = Field(default_factory=list)  # not asked yet
+    reviewed: dict[str, Reviewed] = Field(default_factory=dict)  # by mode
+    conclusions: int = 0
     answer_files: list[FileRef] = Field(default_factory=list)
     cursor: str = ""
     collections: int = 0
@@ -109,6 +149,7 @@ class Facts(BaseModel):
     paused: str = ""
     cancelled: bool = False
     withdrawn: bool = False
+    withdrawals: int = 0
     finished: bool = False
     finishes: int = 0
     voided: str = ""  # why what was certified holds no more

@@ -10,36 +10,24 @@ import numpy as np
 
 from gtloop import events as ev
 from gtloop import fold_letters as letters
+from gtloop import fold_people as people
 from gtloop.events import AnyEvent
 from gtloop.facts import Facts
 from gtloop.state import (
     ALIAS,
-    ASKED,
     COLUMNS,
-    HUMAN,
     MACHINE,
-    NONE,
     POOL,
     QUARANTINED,
     RELABEL,
-    TRAIN,
-    UNLABELABLE,
-    VALIDATION,
     State,
 )
 from gtloop.store import Store
-
-MAX_ATTEMPTS = 3
-"""How often an item is asked before it counts as unlabelable."""
 
 
 def fold(state: State, event: AnyEvent, store: Store) -> None:
     """Change ``state`` as ``event`` says; reads the files that it names."""
     _FOLD[event.type](state, event, store)
-
-
-def _round(s: State, event: ev.Event) -> Facts.Round:
-    return s.facts.rounds.setdefault(event.iteration, Facts.Round())
 
 
 def _started(s: State, e: ev.RunStarted, store: Store) -> None:
@@ -63,7 +51,7 @@ def _changed(s: State, e: ev.SettingsChanged, store: Store) -> None:
     if e.changes:
         f.broke, f.paused = False, ""
     letters.answered(s, e.letter)
-    if any(key.startswith("prices.") for key in e.changes):
+    if any(key.startswith("prices.") for key in e.changes) and f.quote is None:
         _reprice(s)
     own = f"detectors.{f.settings['run']['detector'].partition('@')[0]}"
     if any(key == "run.detector" or f"{key}.".startswith(f"{own}.") for key in e.changes):
@@ -72,116 +60,21 @@ def _changed(s: State, e: ev.SettingsChanged, store: Store) -> None:
 
 def _reprice(s: State) -> None:
     """Reserve for open requests what the prices of now make them cost at most."""
-    f, prices = s.facts, s.prices
+    f, rates = s.facts, s.rates
     for request in f.open.values():
-        reserved = max(0, request.want - request.got) * prices.answer + prices.item_fee
+        reserved = rates.request(max(0, request.want - request.got))
         f.bill.reserved += reserved - request.reserved
         request.reserved = reserved
+
+
+def _quoted(s: State, e: ev.PricesQuoted, store: Store) -> None:
+    s.facts.quote = (e.answer, e.fee)
 
 
 def _quarantined(s: State, e: ev.ItemsQuarantined, store: Store) -> None:
     rows = np.asarray(store.read(e.file, ["row"])["row"])
     s.status[rows[np.isin(s.status[rows], (POOL, RELABEL))]] = QUARANTINED  # what people have labelled stays labelled
     s.facts.reasons.append(e.file)
-
-
-def _committed(s: State, e: ev.BatchCommitted, store: Store) -> None:
-    t = store.read(e.requests)
-    f = s.facts
-    rows = np.asarray(t["row"], np.int32)
-    blind = np.array([p != "train" for p in t["purpose"]])
-    s.status[rows] = ASKED
-    s.role[rows] = np.where(blind, VALIDATION, TRAIN)
-    if e.phase != "relabel":
-        s.columns["random"][rows] = blind | (e.phase == "train")
-    s.columns["iteration"][rows] = e.iteration
-    s.columns["attempts"][rows] += 1
-    for rid, row, want, price in zip(t["request"], rows, t["answers"], t["max_price"], strict=True):
-        f.open[rid] = Facts.Open(row=int(row), batch=e.batch, want=int(want), reserved=int(price))
-    f.bill.reserved += e.reserved
-    f.batches[e.batch] = Facts.Batch(
-        phase=e.phase,
-        requests=e.requests,
-        answers_from=len(f.answer_files),
-        count=len(rows),
-        validation=bool(blind.all()),
-    )
-    if e.moved is not None:
-        _to_training(s, store.read(e.moved, ["row"])["row"])
-    _round(s, e)
-
-
-def _to_training(s: State, rows: Any) -> None:
-    s.role[rows] = TRAIN
-    s.columns["random"][rows] = False
-
-
-def _submitted(s: State, e: ev.BatchSubmitted, store: Store) -> None:
-    s.facts.batches[e.batch].submitted = True
-
-
-def _collected(s: State, e: ev.AnswersCollected, store: Store) -> None:
-    f = s.facts
-    f.cursor, f.collections = e.cursor, e.number
-    if e.answers is not None:
-        f.answer_files.append(e.answers)
-        t = store.read(e.answers, ["request", "outcome", "price"])
-        for rid, outcome, price in zip(t["request"], t["outcome"], t["price"], strict=True):
-            f.bill.human += int(price)
-            _round(s, e).cost += int(price)
-            f.annotations += outcome != "declined"
-            if rid in f.open:
-                f.open[rid].got += outcome != "declined"
-                f.open[rid].reserved -= int(price)
-                f.bill.reserved -= int(price)
-    if e.closed is not None:
-        for rid in store.read(e.closed, ["request"])["request"]:
-            _close(s, rid, e)
-
-
-def _close(s: State, rid: str, e: ev.Event) -> None:
-    """Release what is left of a reservation; a request that brought nothing is asked again."""
-    f = s.facts
-    request = f.open.pop(rid, None)
-    if request is None:
-        return
-    f.bill.reserved -= request.reserved
-    if request.got:
-        fee = s.prices.item_fee
-        f.bill.fees += fee
-        _round(s, e).cost += fee
-        f.ripe[rid] = request.row
-    elif f.cancelled:
-        s.status[request.row], s.role[request.row] = POOL, NONE
-    elif _attempts(s, request.row) < MAX_ATTEMPTS and f.batches[request.batch].phase == "relabel":
-        s.status[request.row] = RELABEL
-    elif _attempts(s, request.row) < MAX_ATTEMPTS and s.role[request.row] != VALIDATION:
-        s.status[request.row], s.role[request.row] = POOL, NONE
-    else:
-        s.status[request.row] = UNLABELABLE
-
-
-def _attempts(s: State, row: int) -> int:
-    return int(s.columns["attempts"][row] - s.columns["attempts_before"][row])
-
-
-def _consolidated(s: State, e: ev.LabelsConsolidated, store: Store) -> None:
-    f = s.facts
-    t = store.read(e.labels, ["row", "request", "labelled", "objects"])
-    rows = np.asarray(t["row"], np.int32)
-    labelled = np.asarray(t["labelled"], bool)
-    s.status[rows] = np.where(labelled, HUMAN, UNLABELABLE)
-    s.columns["objects"][rows] = np.asarray(t["objects"])
-    for rid in t["request"]:
-        f.ripe.pop(rid, None)
-    f.human_files.append(e.labels)
-    f.consolidations = e.number
-    f.skills = e.skills or f.skills
-    for i in np.unique(s.columns["iteration"][rows]):
-        of = rows[labelled & (s.columns["iteration"][rows] == i)]
-        r = f.rounds.setdefault(int(i), Facts.Round())
-        r.human += len(of)
-        r.objects_human += int(s.columns["objects"][of].sum())
 
 
 def _fitted(s: State, e: ev.ModelFitted, store: Store) -> None:
@@ -210,18 +103,18 @@ def _embedded(s: State, e: ev.ItemsEmbedded, store: Store) -> None:
 
 
 def _spent(s: State, e: ev.Event, step: str, seconds: float) -> None:
-    times = _round(s, e).seconds
+    times = people.round_of(s, e).seconds
     times[step] = round(times.get(step, 0.0) + seconds, 3)
 
 
 def _looked(s: State, e: ev.Looked, store: Store) -> None:
-    f, r = s.facts, _round(s, e)
+    f, r = s.facts, people.round_of(s, e)
     f.looks, f.looked_at, f.why = e.look, e.model, e.why
     f.delta_spent += e.delta
     f.certificates.extend(e.certificates)
     _spent(s, e, "certify", e.seconds)
     if e.retired is not None:
-        _to_training(s, store.read(e.retired, ["row"])["row"])
+        people.to_training(s, store.read(e.retired, ["row"])["row"])
     if e.labels is None:
         r.coverage = 0.0
         return
@@ -232,7 +125,7 @@ def _looked(s: State, e: ev.Looked, store: Store) -> None:
     s.columns["iteration"][rows] = e.iteration
     s.columns["objects"][rows] = np.asarray(t["objects"])
     f.machine_files.append(e.labels)
-    fee = s.prices.machine_fee * len(rows)
+    fee = s.rates.machine_fee * len(rows)
     f.bill.machine += fee
     passed = [c for c in e.certificates if c.threshold is not None]
     r.machine += len(rows)
@@ -255,16 +148,21 @@ _FOLD: dict[str, Callable[[State, Any, Store], None]] = {
     "warm-started": letters.warm,
     "letter-refused": letters.refused,
     "settings-changed": _changed,
+    "prices-quoted": _quoted,
     "items-added": letters.added,
     "labels-imported": letters.imported,
     "stage-started": letters.staged,
     "categories-changed": letters.categories,
     "relabel-asked": letters.relabel,
+    "review-asked": letters.review,
+    "review-concluded": people.concluded,
+    "people-assessed": people.assessed,
+    "answers-settled": people.settled,
     "items-quarantined": _quarantined,
-    "batch-committed": _committed,
-    "batch-submitted": _submitted,
-    "answers-collected": _collected,
-    "labels-consolidated": _consolidated,
+    "batch-committed": people.committed,
+    "batch-submitted": people.submitted,
+    "answers-collected": people.collected,
+    "labels-consolidated": people.consolidated,
     "model-fitted": _fitted,
     "items-predicted": _predicted,
     "items-embedded": _embedded,

@@ -44,6 +44,8 @@ def imported(s: State, e: ev.LabelsImported, store: Store) -> None:
     s.columns["objects"][rows] = np.asarray(t["objects"])
     s.facts.human_files.append(e.labels)
     s.facts.imports = e.number
+    if e.gold:
+        s.facts.gold = e.labels
     answered(s, e.letter)
 
 
@@ -103,7 +105,14 @@ def cancelled(s: State, e: ev.RunCancelled, store: Store) -> None:
 
 
 def withdrawn(s: State, e: ev.RequestsWithdrawn, store: Store) -> None:
-    s.facts.withdrawn = True
+    s.facts.withdrawals = e.number
+    s.facts.withdrawn = s.facts.cancelled
+
+
+def review(s: State, e: ev.ReviewAsked, store: Store) -> None:
+    s.facts.reviews.append(Facts.Review(rows=e.rows, answers=e.answers, others=e.others))
+    s.facts.finished = False
+    answered(s, e.letter)
 
 
 def confirmed(s: State, e: ev.Confirmed, store: Store) -> None:

@@ -48,8 +48,12 @@ def write_imported(
     *,
     state: State | None = None,
     letter: int = 0,
+    number: int = 1,
+    gold: bool = False,
 ) -> LabelsImported:
     """Write the labels that people made and that are missing here; ``state`` None: nothing is labelled yet.
+
+    ``number`` counts the imports of a run that starts; ``gold``: these labels test people, too.
 
     Raises:
         BadLabels: There are none.
@@ -68,7 +72,7 @@ def write_imported(
     if not rows:
         why = ", ".join(f"{n} {reason}" for reason, n in left_out.items()) or "it holds none"
         raise BadLabels(f"{source} has no human label that is missing here ({why})")
-    n, number = len(rows), 1 if state is None else state.facts.imports + 1
+    n, number = len(rows), number if state is None else state.facts.imports + 1
     ref = store.write(
         f"labels/imported-{number:05d}.parquet",
         {
@@ -84,4 +88,4 @@ def write_imported(
             "iteration": np.zeros(n, np.int32),
         },
     )
-    return LabelsImported(number=number, letter=letter, source=source, labels=ref, left_out=dict(left_out))
+    return LabelsImported(number=number, letter=letter, source=source, labels=ref, gold=gold, left_out=dict(left_out))

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    from gtloop.opened import Run
+
 API = 1
 """Version of the plugin interface in this module; a plugin states the one that it was written for."""
 
@@ -47,13 +49,22 @@ class Primitive(Record):
     html: str | None = None
 
 
+class Sample(Record):
+    """A picture for the instructions: how it is done, or how it is not."""
+
+    path: str
+    caption: str = ""
+    good: bool = True
+
+
 class Form(Record):
-    """What an annotator shows: an image, instructions, and primitives to fill in."""
+    """What an annotator shows: an image, instructions with samples, and primitives to fill in."""
 
     task: str
     instructions: str
     primitives: tuple[Primitive, ...]
     empty_allowed: bool = True
+    samples: tuple[Sample, ...] = ()
 
 
 class Progress(Protocol):
@@ -290,17 +301,29 @@ class Collected(NamedTuple):
     cursor: str
 
 
+class Quote(NamedTuple):
+    """What one answer costs at an annotator, micro-dollars: to the worker, and to the platform on top."""
+
+    answer: int
+    fee: int = 0
+
+
 class Annotator(Plugin):
     """Delivers forms to people and returns their answers. It never sees why an item is asked.
 
     State lives in ``context.workdir`` or with the service, never in the object: a new process with a
-    new object goes on where the last one was.
+    new object goes on where the last one was. What it can do besides is named in ``gives``: ``"settle"``,
+    ``"block"``, ``"serve"``, ``"forget"``, each with the method of that name.
     """
 
     kind = "annotator"
     spends_money: ClassVar[bool] = False
     forms: ClassVar[frozenset[str]] = frozenset({"*"})
     """Primitive kinds that it can show; ``{"*"}`` for all."""
+    modes: ClassVar[frozenset[str]] = frozenset({"draw"})
+    """Modes of requests that it can show: ``draw``, ``verify``, ``adjust``."""
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    """Settings that suit it, by dotted key, such as ``{"run.workers": 1}``: what the user says comes before them."""
     patient: ClassVar[bool] = False
     """True where answers come from outside this process, so that a run may have to wait for them."""
 
@@ -315,11 +338,48 @@ class Annotator(Plugin):
         May repeat what it has returned before; never loses anything.
         """
 
-    def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Pay, reject or reward answers."""
+    def check(self, cost: int) -> None:
+        """Look whether people can be reached, and paid ``cost`` micro-dollars; asked before anything is reserved.
+
+        Raises:
+            Unreachable: The service can't be reached.
+            GtloopError: Something else is lacking; one line that says what to do.
+        """
+
+    def quote(self, price: int, answers: int) -> Quote:
+        """What one of ``answers`` answers to a request costs here, where the run is to pay ``price`` for one."""
+        return Quote(price)
 
     def cancel(self, request_ids: Sequence[str]) -> None:
         """Withdraw requests; each is closed by a later ``collect``."""
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Pay, reject or reward answers; idempotent. Asked where ``gives`` holds ``"settle"``, for every answer."""
+        raise NotImplementedError(f"annotator {self.name!r} settles nothing")
+
+    def block(self, workers: Mapping[str, str]) -> None:
+        """Give these workers no more work: worker to reason; idempotent. Where ``gives`` holds ``"block"``."""
+        raise NotImplementedError(f"annotator {self.name!r} can't keep anybody out")
+
+    def forget(self, worker: str) -> bool:
+        """Forget who is behind a worker's id; False where nobody is known by it. Where ``gives`` holds ``"forget"``.
+
+        Answers stay; ids that ``collect`` returns must tell nothing about a person by themselves.
+        """
+        raise NotImplementedError(f"annotator {self.name!r} knows nobody by name")
+
+    def serve(self, run: Run, *, host: str | None, port: int | None, ready: Callable[[str], None]) -> None:
+        """Let people in until the process is interrupted (SIGINT or SIGTERM). Where ``gives`` holds ``"serve"``.
+
+        Runs in a process of its own, beside the driver or without one; both share ``context.workdir``.
+
+        Args:
+            run: The run to read, for a dashboard; letters go through it as well.
+            host: Address to listen at; None: the plugin's own choice, such as an option.
+            port: As ``host``.
+            ready: To be called once people can come, with text that says where; one line or more.
+        """
+        raise NotImplementedError(f"annotator {self.name!r} serves nothing")
 
     def where(self) -> str:
         """Where people find the work, one line, for the message of a waiting run."""

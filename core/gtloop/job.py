@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gtloop.compatibility import check_fit
-from gtloop.config import Settings
-from gtloop.errors import ConfigError, RunError
-from gtloop.events import AnyEvent
+from gtloop.compatibility import check_fit, check_people
+from gtloop.errors import ConfigError, RunError, blame
+from gtloop.events import AnyEvent, PricesQuoted
 from gtloop.facts import Facts
 from gtloop.interfaces import (
     KINDS,
@@ -23,7 +22,9 @@ from gtloop.interfaces import (
     Detector,
     Executor,
     Progress,
+    Quote,
     Rows,
+    Sample,
     Sampler,
     Score,
     Task,
@@ -35,12 +36,14 @@ from gtloop.known import LabelFiles, tell_lacking
 from gtloop.ledger import Ledger
 from gtloop.promise import Promise
 from gtloop.records import Item, Payload
+from gtloop.settings import Settings
 from gtloop.sizes import Plan
 from gtloop.state import State
 from gtloop.store import Store
 
 if TYPE_CHECKING:
     from gtloop.registry import Registry
+    from gtloop.serving import Page
 
 MAX_LATE_LOOKS = 3
 """Looks of a promise that is tested late; each costs delta."""
@@ -78,6 +81,8 @@ class Plugins:
             )
         if r.instructions:
             form = form.model_copy(update={"instructions": r.instructions})
+        if samples := _samples(settings):
+            form = form.model_copy(update={"samples": samples})
         base = dataclasses.replace(base, form=form, task=self.task, price_per_answer=settings.prices.answer)
         self.detector: Detector = self._build("detector", r.detector, base)
         self.sampler: Sampler = self._build("sampler", r.sampler, base)
@@ -92,6 +97,7 @@ class Plugins:
                 )
             base = dataclasses.replace(base, truth=self.truth_of)
         self.annotator: Annotator = self._build("annotator", r.annotator, base)
+        check_people(self.annotator, settings.people.most_answers)
         self.notes = check_fit(registry, self.task, self.annotator, self.detector, self.sampler, self.score)
         self.items: Items | None = None
 
@@ -107,6 +113,11 @@ class Plugins:
         given, origins = self._settings.options(kind, name), self._settings.origins(kind, name)
         options = self._registry.options(kind, name, given, origins)
         return self._registry.build(kind, name, options, dataclasses.replace(context, workdir=workdir))
+
+    def quote(self) -> Quote:
+        """What the annotator takes for an answer, by the settings of now."""
+        with blame("annotator", self.annotator.name, "quote"):
+            return self.annotator.quote(self._settings.prices.answer, self._settings.run.workers)
 
     def bind(self, items: Items, truths: Sequence[tuple[int, str]] = ()) -> None:
         """Say which items the run has, and from which row on other files hold what is known of them."""
@@ -158,6 +169,7 @@ class Job:
         plugins.bind(self.items, state.facts.truths)
         self.plan = Plan.model_validate(state.facts.plan)
         self.promise = make_promise(settings, plugins.task)
+        self.page: Page | None = None  # what serves people beside this process
 
     @property
     def seed(self) -> int:
@@ -196,6 +208,39 @@ class Job:
                 self.plan = Plan.model_validate(self.state.facts.plan)
             if entry.seq % SNAPSHOT_EVERY == 0:
                 self.state.save(self.root / "snapshot.npz")
+
+
+def _samples(settings: Settings) -> tuple[Sample, ...]:
+    """The pictures of the instructions.
+
+    Raises:
+        ConfigError: One is not there.
+    """
+    found = []
+    for key, texts in (("good", settings.people.good), ("bad", settings.people.bad)):
+        for text in texts:
+            path, _, caption = text.partition("|")
+            if not Path(path).is_file():
+                raise ConfigError(f"people.{key}: there is no picture {path}; name a file, or leave it out")
+            found.append(Sample(path=path, caption=caption, good=key == "good"))
+    return tuple(found)
+
+
+def quoted(job: Job) -> list[AnyEvent]:
+    """What an answer costs at the annotator, where that is not what the run goes by."""
+    quote, rates = job.plugins.quote(), job.state.rates
+    if (quote.answer, quote.fee) == (rates.answer, rates.answer_fee):
+        return []
+    s = job.state
+    return [
+        PricesQuoted(
+            iteration=s.iteration,
+            annotator=job.plugins.annotator.name,
+            answers=job.settings.run.workers,
+            answer=quote.answer,
+            fee=quote.fee,
+        )
+    ]
 
 
 def human_labels(store: Store, state: State, task: Task, rows: Rows | None = None) -> dict[int, Payload]:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gtloop import labelfiles
-from gtloop.config import Settings
 from gtloop.errors import BadAnswer, BadLabels, MissingExtra
 from gtloop.interfaces import Context, Entry, Format, Task
 from gtloop.items import Items
 from gtloop.records import Item, Payload, Source
+from gtloop.settings import Settings
 from gtloop.wording import counted
 
 if TYPE_CHECKING:

@@ -208,10 +208,10 @@ def _event(seq: int, body: str) -> AnyEvent:
 
 
 class Lock:
-    """Only one process drives a run: an exclusive file lock, gone with the process that holds it."""
+    """Only one process drives a run, or serves its page: an exclusive file lock, gone with who holds it."""
 
-    def __init__(self, run: Path) -> None:
-        self._path = run / "driver.lock"
+    def __init__(self, run: Path, name: str = "driver.lock", what: str = "driven") -> None:
+        self._path, self._what = run / name, what
         self._file: IO[str] | None = None
 
     def __enter__(self) -> Lock:
@@ -228,7 +228,7 @@ class Lock:
             pid = self._file.read().strip() or "unknown"
             self._file.close()
             raise Busy(
-                f"{self._path.parent} is being driven by another process (pid {pid}); "
+                f"{self._path.parent} is being {self._what} by another process (pid {pid}); "
                 "wait for it, stop it, or start another run with --run"
             ) from None
         self._file.truncate(0)

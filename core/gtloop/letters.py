@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from gtloop import config
-from gtloop.config import Settings
 from gtloop.errors import ConfigError, GtloopError, RunError
 from gtloop.events import (
     AnyEvent,
@@ -21,6 +20,7 @@ from gtloop.events import (
     ItemsAdded,
     LetterRefused,
     RelabelAsked,
+    ReviewAsked,
     RunCancelled,
     RunPaused,
     SettingsChanged,
@@ -28,10 +28,12 @@ from gtloop.events import (
 from gtloop.fold_letters import rename_in
 from gtloop.importing import import_labels
 from gtloop.items import add_items
-from gtloop.job import Job, Plugins
+from gtloop.job import Job, Plugins, quoted
 from gtloop.known import tell_lacking
 from gtloop.ledger import Letter
 from gtloop.money import micro, show
+from gtloop.review import write_wish
+from gtloop.settings import Settings
 from gtloop.state import HUMAN, MACHINE, UNLABELABLE, State
 
 
@@ -48,6 +50,7 @@ def read_letters(job: Job) -> None:
         job.commit(events)
         if letter.kind in _REBUILD:
             job.rebuild()
+            job.commit(quoted(job))
 
 
 def _body(letter: Letter) -> dict[str, Any]:
@@ -78,10 +81,9 @@ def check_affordable(state: State, old: Settings, new: Settings) -> None:
     if usd is None or (usd == old.run.budget_usd and new.prices == old.prices):
         return
     reserved = bill.reserved
-    if new.prices != old.prices:
-        reserved = sum(
-            max(0, r.want - r.got) * new.prices.answer + new.prices.item_fee for r in state.facts.open.values()
-        )
+    if new.prices != old.prices and state.facts.quote is None:
+        rates = new.prices.rates()
+        reserved = sum(rates.request(max(0, r.want - r.got)) for r in state.facts.open.values())
     if bill.total + reserved > micro(usd):
         raise ConfigError(
             f"run.budget_usd: {show(bill.total)} is paid and {show(reserved)} promised to people, "
@@ -124,6 +126,30 @@ def _relabel(job: Job, letter: int, body: dict[str, Any]) -> list[AnyEvent]:
         raise RunError("none of the items has a label to withdraw")
     file = job.store.write(f"relabel/letter-{letter:05d}.parquet", {"row": rows})
     return [RelabelAsked(iteration=job.state.iteration, letter=letter, rows=file, why=body.get("why", ""))]
+
+
+def _review(job: Job, letter: int, body: dict[str, Any]) -> list[AnyEvent]:
+    refuse_cancelled(job.state)
+    mode, annotator = body.get("mode", "verify"), job.plugins.annotator
+    if mode not in annotator.modes:
+        able = ", ".join(p.cls.name for p in job.registry.providers("annotator") if mode in cast(Any, p.cls).modes)
+        raise ConfigError(f"annotator {annotator.name!r} can't show labels to {mode}; annotators that can: {able}")
+    rows = np.unique(np.asarray(body.get("rows", []), np.int32))
+    rows = rows[(rows >= 0) & (rows < len(job.items))]
+    rows = rows[np.isin(job.state.status[rows], (HUMAN, MACHINE))]
+    if not len(rows):
+        raise RunError("none of the items has a label to look at")
+    file = write_wish(job.store, job.state, job.seed, letter, rows, mode, float(body.get("blind", 0.0)))
+    return [
+        ReviewAsked(
+            iteration=job.state.iteration,
+            letter=letter,
+            rows=file,
+            answers=int(body.get("answers", 1)),
+            others=bool(body.get("others", False)),
+            why=body.get("why", ""),
+        )
+    ]
 
 
 def _add(job: Job, letter: int, body: dict[str, Any]) -> list[AnyEvent]:
@@ -204,6 +230,7 @@ _ANSWERS: dict[str, Callable[[Job, int, dict[str, Any]], list[AnyEvent]]] = {
     "pause": _pause,
     "cancel": _cancel,
     "relabel": _relabel,
+    "review": _review,
     "add": _add,
     "import": _import,
     "categories": _categories,

@@ -251,7 +251,7 @@ def _label(
 
 def _payable(job: Job, rows: Rows) -> tuple[Rows, int]:
     """The rows that the budget can pay the machine fee for: a random sample keeps the mean as promised."""
-    left, fee = job.state.facts.bill.left(job.budget), job.settings.prices.machine_fee
+    left, fee = job.state.facts.bill.left(job.budget), job.state.rates.machine_fee
     if left is None or fee == 0 or len(rows) * fee <= left:
         return rows, len(rows)
     chosen = rows[np.argsort(job.order("payable")[rows], kind="stable")][: left // fee]

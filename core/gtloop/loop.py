@@ -12,21 +12,23 @@ label the rest. No step calls another; no plugin sees the ledger or another plug
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Literal
 
+from gtloop.ahead import Pause, people_at_work
+from gtloop.crew import assess, assessment_due, settle, settlement_due
 from gtloop.errors import blame
 from gtloop.events import AnyEvent, BatchSubmitted, RequestsWithdrawn, RunFinished, RunPaused
 from gtloop.job import Job
 from gtloop.letters import read_letters
 from gtloop.looking import cross_fitting, look
-from gtloop.machine import embed, fit, fit_fold, predict, predict_fold
+from gtloop.machine import MACHINE_STEPS, embed, fit, fit_fold, predict, predict_fold
 from gtloop.people import collect, consolidate, requests_of
 from gtloop.picking import asked, cold, next_phase, pick
 from gtloop.ranking import embedding_due, needs_predictions
+from gtloop.review import conclude, pick_review
 from gtloop.stages import next_stage
-from gtloop.state import LATER, POOL, RELABEL, TRAIN
+from gtloop.state import ASIDE, LATER, POOL, RELABEL, TRAIN
 
 Outcome = Literal["finished", "waiting", "confirm", "budget", "paused", "cancelled"]
 Step = Callable[[Job], list[AnyEvent]]
@@ -35,19 +37,22 @@ ENOUGH = 0.95
 """Share of a training batch at which the loop goes on; the rest is consolidated as it comes."""
 
 
-def drive(job: Job) -> Outcome:
-    """Run the loop until it is finished, paused, or has to wait for people outside this process."""
+def drive(job: Job, *, wait: bool = False) -> Outcome:
+    """Run the loop until it is finished or paused; ``wait``: also where people answer outside this process."""
+    pause = Pause(job)
     while True:
         read_letters(job)
         if (step := next_step(job)) is None:
             break
-        events = step(job)
+        with people_at_work(job, step in MACHINE_STEPS):
+            events = step(job)
         if events:
             job.commit(events)
+            pause.reset()
         elif step is collect_answers:
-            if job.plugins.annotator.patient:
+            if job.plugins.annotator.patient and not wait:
                 return "waiting"
-            time.sleep(0.2)
+            pause()
     return _outcome(job)
 
 
@@ -67,6 +72,12 @@ def next_step(job: Job) -> Step | None:
         return None
     if any(not b.submitted for b in f.batches.values()):
         return submit_batch
+    if settlement_due(job):
+        return settle
+    if assessment_due(job):
+        return assess
+    if f.judged:
+        return conclude
     if f.ripe and not still_waiting(job, collecting=True):
         return consolidate_answers
     if still_waiting(job) and not f.cancelled:
@@ -75,10 +86,16 @@ def next_step(job: Job) -> Step | None:
         return _leaving(job)
     if job.plugins.annotator.spends_money and f.batches and not f.confirmed:
         return ask_to_confirm
+    if f.reviews and not f.broke:
+        return pick_review
     if s.count(RELABEL) and not f.broke:
         return pick_batch
     if not s.count(POOL):
-        return collect_answers if f.open else stop_for_budget if s.count(RELABEL) else _next_stage_or_end(job)
+        if f.open and all(r.aside == "gold" for r in f.open.values()) and f.withdrawals < len(f.batches):
+            return withdraw_requests  # nobody needs to be tested any more
+        return (
+            collect_answers if f.open else stop_for_budget if s.count(RELABEL) or f.reviews else _next_stage_or_end(job)
+        )
     if next_phase(job, resting=False) != "active" and not f.broke:
         return pick_batch
     return machine_step(job) or (stop_for_budget if f.broke else pick_batch)
@@ -105,7 +122,7 @@ def machine_step(job: Job) -> Step | None:
     if not due and (not picking or cold(job) or not needs_predictions(job)):
         return None
     model = job.state.facts.model
-    if model is None or (job.plugins.detector.trainable and model.batch < len(job.state.facts.batches)):
+    if model is None or (job.plugins.detector.trainable and model.batch < job.state.turns):
         return fit
     if model.fault:
         return look_now if due and not job.state.facts.broke else None
@@ -127,7 +144,7 @@ def look_due(job: Job) -> bool:
     f, looks = job.state.facts, job.state.stage_looks
     if job.settings.loop.certify == "every-round":
         model = f.model
-        fresh = model is not None and (model.batch == len(f.batches) or not job.plugins.detector.trainable)
+        fresh = model is not None and (model.batch == job.state.turns or not job.plugins.detector.trainable)
         return not (fresh and model is not None and f.looked_at == model.name) and looks < job.promise.looks
     if looks >= len(job.plan.look_at):
         return False
@@ -144,11 +161,12 @@ def resting(job: Job) -> bool:
 def still_waiting(job: Job, *, collecting: bool = False) -> bool:
     """Whether people must answer before the loop goes on (or, ``collecting``, before consolidation)."""
     f = job.state.facts
-    if not f.open or not f.batches:
+    asked = [r for r in f.open.values() if not r.aside]
+    if not asked:
         return False
-    last = max(f.batches)
-    own = sum(r.batch == last for r in f.open.values())
-    blind = any(job.state.role[r.row] != TRAIN for r in f.open.values())
+    last = max(n for n, b in f.batches.items() if b.phase not in ASIDE)
+    own = sum(r.batch == last for r in asked)
+    blind = any(job.state.role[r.row] != TRAIN for r in asked)
     if collecting:
         return own > 0 and own > (1 - ENOUGH) * f.batches[last].count
     return blind or own > (1 - ENOUGH) * f.batches[last].count
@@ -190,7 +208,9 @@ def withdraw_requests(job: Job) -> list[AnyEvent]:
     ids = sorted(job.state.facts.open)
     with blame("annotator", job.plugins.annotator.name, "cancel"):
         job.plugins.annotator.cancel(ids)
-    return [RequestsWithdrawn(iteration=job.state.iteration, requests=len(ids))]
+    # as many as there were batches: the tests of a batch are withdrawn once
+    number = max(job.state.facts.withdrawals + 1, len(job.state.facts.batches))
+    return [RequestsWithdrawn(iteration=job.state.iteration, number=number, requests=len(ids))]
 
 
 def start_stage(job: Job) -> list[AnyEvent]:

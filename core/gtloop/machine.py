@@ -30,7 +30,7 @@ def fit(job: Job) -> list[AnyEvent]:
 def _name(job: Job) -> str:
     """Of the next model: batches that it knows, and which generation of models it belongs to."""
     f = job.state.facts
-    return f"m{len(f.batches):04d}" + (f".g{f.generation}" if f.generation else "")
+    return f"m{job.state.turns:04d}" + (f".g{f.generation}" if f.generation else "")
 
 
 def fit_fold(job: Job) -> list[AnyEvent]:
@@ -43,7 +43,7 @@ def fit_fold(job: Job) -> list[AnyEvent]:
 
 
 def _fit(job: Job, name: str, rows: Rows, fold: int | None) -> ModelFitted:
-    started, batch = time.monotonic(), len(job.state.facts.batches)
+    started, batch = time.monotonic(), job.state.turns
     common = {"iteration": job.state.iteration, "model": name, "fold": fold, "batch": batch, "examples": len(rows)}
     try:
         path, metrics = fit_model(job, name, rows, 1.0 if fold is None else FOLD_EFFORT)
@@ -78,3 +78,7 @@ def predict_fold(job: Job) -> list[AnyEvent]:
 def _predict(job: Job, name: str, path: str | None, rows: Rows) -> list[AnyEvent]:
     predicted, quarantined = predict_rows(job, name, path, rows)
     return [quarantined, predicted] if quarantined else [predicted]
+
+
+MACHINE_STEPS = (fit, fit_fold, predict, predict_fold, embed)
+"""What takes long enough for people to run out of work."""

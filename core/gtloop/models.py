@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import gtloop
 from gtloop import config
-from gtloop.config import Settings
 from gtloop.errors import ConfigError, RunError
 from gtloop.events import CategoriesChanged, ModelFitted, RunStarted, SettingsChanged, WarmStarted
 from gtloop.labelfiles import replacing_folder
 from gtloop.records import Record
+from gtloop.settings import Settings
 
 if TYPE_CHECKING:
     from gtloop.opened import Run

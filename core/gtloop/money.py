@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -49,9 +50,26 @@ class Prices(BaseModel):
     def machine_fee(self) -> int:
         return micro(self.machine_fee_usd)
 
+    def rates(self) -> Rates:
+        """What is paid where the annotator asks for nothing else."""
+        return Rates(self.answer, 0, self.item_fee, self.machine_fee)
+
+
+class Rates(NamedTuple):
+    """What labels cost in a run as it is, micro-dollars: its prices, and what its annotator makes of them."""
+
+    answer: int
+    answer_fee: int
+    item_fee: int
+    machine_fee: int
+
+    def answers(self, n: int) -> int:
+        """Price of ``n`` answers, the platform's share included."""
+        return n * (self.answer + self.answer_fee)
+
     def request(self, answers: int) -> int:
         """Worst-case price of one request, fees included."""
-        return answers * self.answer + self.item_fee
+        return self.answers(answers) + self.item_fee
 
 
 class Bill(BaseModel):

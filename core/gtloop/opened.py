@@ -11,7 +11,6 @@ from uuid import uuid4
 import numpy as np
 
 from gtloop import config
-from gtloop.config import Settings
 from gtloop.errors import RunError
 from gtloop.interfaces import Context, ExportRow, Frame, Task
 from gtloop.items import Items
@@ -19,7 +18,8 @@ from gtloop.job import Plugins, fold_ledger, make_promise
 from gtloop.ledger import Entry, Ledger
 from gtloop.letters import check_renaming, refuse_cancelled
 from gtloop.people import fitting, read_answers
-from gtloop.records import Answer, Label, Payload, Purpose
+from gtloop.records import Answer, Label, Mode, Payload, Purpose
+from gtloop.settings import Settings
 from gtloop.state import ASKED, HUMAN, LATER, MACHINE, POOL, QUARANTINED, RELABEL, STATUS, UNLABELABLE, State
 from gtloop.status import status
 from gtloop.store import Store
@@ -98,6 +98,30 @@ class Run:
         refuse_cancelled(self.state)
         return self._post("relabel", {"rows": [int(r) for r in rows], "why": why})
 
+    def review(
+        self,
+        rows: Sequence[int],
+        mode: Mode = "verify",
+        *,
+        blind: float = 0.2,
+        answers: int = 1,
+        others: bool = False,
+        why: str = "",
+    ) -> int:
+        """Ask people to look at the labels of rows: ``verify`` (right or wrong) or ``adjust`` (correct them).
+
+        Args:
+            rows: Items with a label.
+            mode: What people are shown.
+            blind: Share that is drawn from nothing instead, to measure what seeing a label does to people.
+            answers: People who look at each.
+            others: Leave out whoever made a label.
+            why: Kept in the ledger.
+        """
+        refuse_cancelled(self.state)
+        wish = {"rows": [int(r) for r in rows], "mode": mode, "blind": blind, "answers": answers, "others": others}
+        return self._post("review", {**wish, "why": why})
+
     def add(self, source: str, truth: str | None = None) -> int:
         """Ask to add the images of another source; ``truth`` for synthetic annotators."""
         refuse_cancelled(self.state)
@@ -148,7 +172,7 @@ class Run:
                 found[int(row)] = Label(
                     row=int(row),
                     payload=payload,
-                    source="human" if human else "machine",
+                    source=(t["source"][i] if "source" in t else "human") if human else "machine",
                     confidence=float(t["confidence"][i]),
                     iteration=int(t["iteration"][i]),
                     model=None if human else t["model"][i],

@@ -23,20 +23,32 @@ WAIT_S = 2.0
 
 def requests_of(job: Job, batch: int) -> list[Request]:
     """The requests of a committed batch, rebuilt from its file."""
-    t = job.store.read(job.state.facts.batches[batch].requests, ["request", "row", "answers", "max_price"])
+    t = job.store.read(job.state.facts.batches[batch].requests)
+    n = len(t["row"])
     columns = (t["request"], t["row"], t["answers"], t["max_price"])
+    more = (t.get("mode", ["draw"] * n), t.get("proposal_json", [None] * n), t.get("exclude_json", [None] * n))
+    hours = job.settings.people.deadline_hours
     return [
-        Request(id=rid, item=job.items[int(row)], answers=int(n), max_price=int(price))
-        for rid, row, n, price in zip(*columns, strict=True)
+        Request(
+            id=rid,
+            item=job.items[int(row)],
+            answers=int(answers),
+            max_price=int(price),
+            mode=mode,
+            proposal=proposal,
+            exclude_workers=tuple(exclude["workers"]) if exclude else (),
+            deadline_s=None if hours is None else hours * 3600,
+        )
+        for rid, row, answers, price, mode, proposal, exclude in zip(*columns, *more, strict=True)
     ]
 
 
-def collect(job: Job) -> list[AnyEvent]:
+def collect(job: Job, limit_s: float = WAIT_S) -> list[AnyEvent]:
     """Take in what the annotator has; each answer once, however often it is returned."""
     facts, cursor = job.state.facts, job.state.facts.cursor
     while True:
         with blame("annotator", job.plugins.annotator.name, "collect"):
-            brought, ended, after = job.plugins.annotator.collect(cursor, WAIT_S)
+            brought, ended, after = job.plugins.annotator.collect(cursor, limit_s)
         answers = _new(job, brought)
         closed = [c for c in ended if c.request in facts.open]
         moved, cursor = after != cursor, after
@@ -85,7 +97,8 @@ def _write_answers(job: Job, number: int, answers: list[Answer]) -> FileRef:
     columns: dict[str, Any] = {
         n: [getattr(a, n) for a in answers] for n in ("id", "request", "worker", "outcome", "active_seconds", "at")
     }
-    columns["price"] = np.array([a.price for a in answers], np.int64)
+    for name in ("price", "fee"):
+        columns[name] = np.array([getattr(a, name) for a in answers], np.int64)
     columns["payload_json"] = [a.payload for a in answers]
     return job.store.write(f"answers/answers-{number:05d}.parquet", columns)
 
@@ -100,12 +113,14 @@ def read_answers(store: Store, refs: Iterable[FileRef], requests: set[str] | Non
     found: dict[str, list[Answer]] = {}
     for ref in refs:
         t = store.read(ref)
-        names = ("id", "request", "worker", "outcome", "active_seconds", "at", "price", "payload_json")
+        t.setdefault("fee", np.zeros(len(t["id"]), np.int64))  # older runs have none
+        names = ("id", "request", "worker", "outcome", "active_seconds", "at", "price", "fee", "payload_json")
         for values in zip(*(t[n] for n in names), strict=True):
             fields = dict(zip(names, values, strict=True))
             if requests is None or fields["request"] in requests:
                 fields["payload"] = fields.pop("payload_json")
                 fields["price"], fields["active_seconds"] = int(fields["price"]), float(fields["active_seconds"])
+                fields["fee"] = int(fields["fee"])
                 found.setdefault(fields["request"], []).append(Answer.model_validate(fields))
     return found
 
@@ -114,7 +129,8 @@ def consolidate(job: Job) -> LabelsConsolidated:
     """One label of the answers to each closed request; the task owns how."""
     facts, task = job.state.facts, job.plugins.task
     ripe = sorted(facts.ripe.items(), key=lambda r: r[1])
-    answers = read_answers(job.store, facts.answer_files, {rid for rid, _ in ripe})
+    tested = sorted(facts.tested.items(), key=lambda r: r[1])
+    answers = read_answers(job.store, facts.answer_files, {rid for rid, _ in (*ripe, *tested)})
 
     def refused(answer: Answer, why: str) -> None:
         job.progress("refused answer", 0, None, f"{answer.worker}: {why}")
@@ -123,15 +139,20 @@ def consolidate(job: Job) -> LabelsConsolidated:
         rid: [
             a
             for a in fitting(task, job.items[row], answers.get(rid, []), facts.renamed, refused)
-            if a.outcome != "declined"
+            if a.outcome != "declined" and a.id not in facts.rejected
         ]
-        for rid, row in ripe
+        for rid, row in (*ripe, *tested)
     }
     hints = _hints(job, [row for _, row in ripe])
+    known = gold_labels(job) if tested else {}
     with blame("task", task.name, "consolidate"):
-        skills = task.skills([usable[rid] for rid, _ in ripe], _skills(job), hints)
+        skills = task.skills(
+            [usable[rid] for rid, _ in (*ripe, *tested)],
+            known_skills(job),
+            [*hints, *(Hint(gold=known.get(row)) for _, row in tested)],
+        )
         labels = [
-            _label(task, job.items[row], usable[rid], skills, hint)
+            label_of(task, job.items[row], usable[rid], skills, hint)
             for (rid, row), hint in zip(ripe, hints, strict=True)
         ]
     number = facts.consolidations + 1
@@ -156,7 +177,17 @@ def consolidate(job: Job) -> LabelsConsolidated:
     return LabelsConsolidated(iteration=len(facts.batches), number=number, labels=ref, skills=kept)
 
 
-def _label(task: Task, item: Item, answers: list[Answer], skills: dict[str, Any], hint: Hint) -> Consolidated | None:
+def gold_labels(job: Job) -> dict[int, Payload]:
+    """Row to the label that is known to be right, of the images that test people; categories by their names of now."""
+    facts, task = job.state.facts, job.plugins.task
+    found = dict(job.store.payloads([facts.gold])) if facts.gold is not None else {}
+    if facts.renamed:
+        found = {row: task.recategorize(payload, facts.renamed) for row, payload in found.items()}
+    return found
+
+
+def label_of(task: Task, item: Item, answers: list[Answer], skills: dict[str, Any], hint: Hint) -> Consolidated | None:
+    """One label of the answers to a request; None where there are none."""
     if not answers:
         return None
     made = task.consolidate(answers, skills) if hint.raw is None else task.assist(answers, skills, hint.raw)
@@ -219,7 +250,8 @@ def _canonical(task: Task, item: Item, payload: Payload | None, renamed: Mapping
     return task.parse(payload, item)
 
 
-def _skills(job: Job) -> dict[str, Any]:
+def known_skills(job: Job) -> dict[str, Any]:
+    """What is known of the workers so far."""
     ref = job.state.facts.skills
     if ref is None:
         return {}

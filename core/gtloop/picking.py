@@ -8,21 +8,26 @@ slice of the pool refills validation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gtloop.errors import BadImage, SourceError
+from gtloop.crew import pick_tests
+from gtloop.errors import BadImage, SourceError, Unreachable, blame
 from gtloop.events import AnyEvent, BatchCommitted, BudgetReached, ItemsQuarantined, Phase
 from gtloop.images import open_image
-from gtloop.interfaces import Rows
+from gtloop.interfaces import Annotator, Rows
 from gtloop.items import random_order
 from gtloop.job import Job
-from gtloop.keyed import digest
+from gtloop.keyed import digest, rng
 from gtloop.predictions import NO_ROWS
 from gtloop.promise import symmetric_batch
 from gtloop.ranking import rank
+from gtloop.records import Mode, Payload
 from gtloop.state import POOL, RELABEL, VALIDATION, State
+
+if TYPE_CHECKING:
+    from gtloop.registry import Registry
 
 
 class Choice(NamedTuple):
@@ -66,11 +71,12 @@ def pick(job: Job, phase: Phase) -> list[AnyEvent]:
     sizes = {
         "active": _lacking(job, "train") if cold(job) else _batch_size(job),
         "rest": s.count(POOL),
+        "ahead": job.settings.people.ahead,
         "relabel": s.count(RELABEL),
     }
     wanted = min(sizes[phase] if phase in sizes else _lacking(job, phase), afford)
     if wanted == 0:
-        price = job.settings.prices.request(job.settings.run.workers)
+        price = job.state.rates.request(job.settings.run.workers)
         return [BudgetReached(iteration=s.iteration, needed=price, left=s.facts.bill.left(job.budget) or 0)]
     bad: dict[int, str] = {}
     if phase == "active":
@@ -93,6 +99,7 @@ _REASONS: dict[Phase, str] = {
     "probe": "a few random images, to see that everything works",
     "validation": "random images, kept blind: what machine labels are measured against",
     "train": "random images, to train a first model",
+    "ahead": "random images, so that people find work while a model does its part",
     "rest": "no certificate is to come, so people label all that is left",
     "relabel": "a person wants them labelled again",
 }
@@ -112,10 +119,17 @@ def gone(job: Job, bad: int) -> bool:
 
 
 def affordable(job: Job) -> int:
-    """How many more items the budget can pay people for, at the worst-case price."""
+    """How many more items the budget can pay people for, at the worst-case price, test images among them."""
     left = job.state.facts.bill.left(job.budget)
-    price = job.settings.prices.request(job.settings.run.workers)
-    return len(job.items) if left is None or price == 0 else left // price
+    price = job.state.rates.request(job.settings.run.workers)
+    if left is None or price == 0:
+        return len(job.items)
+    n = left // price
+    if job.state.facts.gold is None:
+        return n
+    share = job.settings.people.gold_share
+    few = int(n / (1 + share))
+    return few if few + int(np.ceil(few * share)) <= n else max(0, few - 1)
 
 
 def _batch_size(job: Job) -> int:
@@ -184,37 +198,88 @@ def request_id(job: Job, row: int, purpose: str, attempt: int) -> str:
     return digest(job.seed, job.items.id[row], purpose, attempt, length=32)
 
 
+class Wanted(NamedTuple):
+    """Requests of a batch to be, as columns; the last two only where something is shown, or somebody left out."""
+
+    rows: Rows
+    purposes: list[str]
+    attempts: list[int]
+    answers: int
+    modes: list[Mode] | None = None
+    proposals: list[Payload | None] | None = None
+    excluded: Sequence[tuple[str, ...]] | None = None
+
+
 def _commit(job: Job, phase: Phase, choice: Choice) -> BatchCommitted:
-    s, settings = job.state, job.settings
-    number = len(s.facts.batches) + 1
+    s = job.state
     rows = np.concatenate([choice.train, choice.blind])
     refill = "control" if phase == "active" else "validation"
     purposes = ["train"] * len(choice.train) + [refill] * len(choice.blind)
-    attempts = s.columns["attempts"][rows] + 1
-    workers = settings.run.workers
-    price = settings.prices.request(workers)
-    requests = job.store.write(
-        f"requests/batch-{number:04d}.parquet",
-        {
-            "request": [request_id(job, *key) for key in zip(rows.tolist(), purposes, attempts.tolist(), strict=True)],
-            "row": rows,
-            "purpose": purposes,
-            "answers": np.full(len(rows), workers, np.int16),
-            "max_price": np.full(len(rows), price, np.int64),
-        },
+    tests = pick_tests(job, len(rows))
+    every = np.concatenate([rows, tests.rows])
+    attempts = np.concatenate([s.columns["attempts"][rows], s.columns["tests"][tests.rows]]) + 1
+    excluded = [*([()] * len(rows)), *tests.known_to]
+    mixed = _mixed(job, len(every), len(tests.rows))
+    wanted = Wanted(
+        every[mixed],
+        [(purposes + ["gold"] * len(tests.rows))[i] for i in mixed],
+        attempts[mixed].tolist(),
+        job.settings.run.workers,
+        excluded=[excluded[i] for i in mixed] if any(excluded) else None,
     )
-    moved = None
-    if len(choice.moved):
-        moved = job.store.write(f"requests/moved-{number:04d}.parquet", {"row": choice.moved})
+    return commit_requests(job, phase, wanted, choice.reason, choice.moved)
+
+
+def _mixed(job: Job, n: int, tests: int) -> list[int]:
+    """The order in which ``n`` requests are submitted; the last ``tests`` of them must not stand out by it."""
+    if not tests:
+        return list(range(n))
+    order: list[int] = rng(job.seed, "mix", len(job.state.facts.batches) + 1).permutation(n).tolist()
+    return order
+
+
+def commit_requests(job: Job, phase: Phase, wanted: Wanted, reason: str, moved: Rows = NO_ROWS) -> BatchCommitted:
+    """Write a batch down and reserve its worst-case price, once the annotator says that people can be reached."""
+    s, n = job.state, len(wanted.rows)
+    number = len(s.facts.batches) + 1
+    price = s.rates.request(wanted.answers)
+    check_people(job.plugins.annotator, job.registry, price * n)
+    keys = zip(wanted.rows.tolist(), wanted.purposes, wanted.attempts, strict=True)
+    columns: dict[str, Any] = {
+        "request": [request_id(job, *key) for key in keys],
+        "row": wanted.rows.astype(np.int32),
+        "purpose": wanted.purposes,
+        "answers": np.full(n, wanted.answers, np.int16),
+        "max_price": np.full(n, price, np.int64),
+    }
+    if wanted.modes is not None:
+        columns |= {"mode": wanted.modes, "proposal_json": wanted.proposals}
+    if wanted.excluded is not None:
+        columns["exclude_json"] = [{"workers": names} if names else None for names in wanted.excluded]
     return BatchCommitted(
         iteration=s.iteration,
         batch=number,
         phase=phase,
-        requests=requests,
-        reserved=price * len(rows),
-        moved=moved,
-        reason=choice.reason,
+        requests=job.store.write(f"requests/batch-{number:04d}.parquet", columns),
+        reserved=price * n,
+        moved=job.store.write(f"requests/moved-{number:04d}.parquet", {"row": moved}) if len(moved) else None,
+        reason=reason,
     )
+
+
+def check_people(annotator: Annotator, registry: Registry, cost: int) -> None:
+    """Ask an annotator whether people can be reached, and paid ``cost`` micro-dollars.
+
+    Raises:
+        Unreachable: They can't; the text names other annotators.
+        GtloopError: Whatever else the annotator says is lacking.
+    """
+    try:
+        with blame("annotator", annotator.name, "check"):
+            annotator.check(cost)
+    except Unreachable as e:
+        others = ", ".join(n for n in registry.names("annotator") if n != annotator.name)
+        raise Unreachable(f"{e}; nothing was asked or paid. Other annotators (--annotator): {others}") from None
 
 
 def asked(state: State) -> int:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticUndefined
 
-from gtloop.errors import ConfigError
+from gtloop.errors import ConfigError, UsageError
 from gtloop.interfaces import Options, Plugin
+
+if TYPE_CHECKING:
+    from gtloop.registry import Registry
 
 
 class OptionInfo(NamedTuple):
@@ -25,6 +28,16 @@ class OptionInfo(NamedTuple):
 def table_name(kind: str) -> str:
     """Name of the TOML table (and of the hook, after ``gtloop_``) of a kind: its plural."""
     return f"{kind}s"
+
+
+def annotator_defaults(registry: Registry, name: str) -> Mapping[str, Any]:
+    """Settings that suit an annotator, by dotted key; none where the name is not one annotator's."""
+    try:
+        cls: Any = registry.find("annotator", name).cls
+    except UsageError:  # said where plugins are chosen
+        return {}
+    found: Mapping[str, Any] = cls.defaults
+    return found
 
 
 def validate(cls: type[Plugin], table: Mapping[str, Any], where: str | Mapping[str, str]) -> Options:

@@ -16,9 +16,14 @@ Payload = dict[str, Any]
 Raw = dict[str, Any]
 """A detector's raw output for one image as JSON; its schema belongs to the task."""
 
-Purpose = Literal["train", "validation", "control", "audit", "gold"]
-Outcome = Literal["label", "empty", "cannot_tell", "declined"]
+Purpose = Literal["train", "validation", "control", "audit", "gold", "review"]
+Outcome = Literal["label", "empty", "cannot_tell", "declined", "wrong"]
+"""``wrong``: the label that was shown is not right; an answer to a request of mode ``verify`` only."""
+
 Mode = Literal["draw", "verify", "adjust"]
+"""``draw``: from nothing. ``verify``: is the proposal right (``label`` with the proposal as payload: yes; ``wrong``:
+no; ``cannot_tell``: skip). ``adjust``: correct the proposal."""
+
 Source = Literal["human", "machine", "adjusted"]
 
 MICRO = 1_000_000
@@ -78,6 +83,7 @@ class Answer(Record):
     payload: Payload | None = None
     active_seconds: float = 0.0
     price: int = Field(0, description="what this answer costs, micro-dollars, fees excluded")
+    fee: int = Field(0, description="what the platform takes for it on top, micro-dollars")
     at: str = Field(description="when it was given, ISO 8601, UTC")
 
 
@@ -93,6 +99,8 @@ class Settlement(Record):
     """What the requester decides about an answer."""
 
     answer: str
+    request: str
+    worker: str
     verdict: Literal["pay", "reject", "bonus"]
     amount: int = 0
     reason: str = ""

@@ -15,20 +15,23 @@ import numpy as np
 
 import gtloop
 from gtloop import config
-from gtloop.config import Settings
 from gtloop.errors import Busy, ConfigError, RunError, blame
 from gtloop.events import AnyEvent, Confirmed, LabelsImported, LetterRefused, RunResumed, RunStarted, SettingsChanged
 from gtloop.importing import write_imported
 from gtloop.interfaces import Progress, quiet
 from gtloop.items import Items, check_probe, list_items
-from gtloop.job import Job, Plugins, fold_ledger, make_promise
+from gtloop.job import Job, Plugins, fold_ledger, make_promise, quoted
 from gtloop.ledger import Ledger, Lock
 from gtloop.letters import check_affordable, read_letters
 from gtloop.loop import Outcome, drive
 from gtloop.models import check_warm, copy_warm
+from gtloop.money import Rates, micro
 from gtloop.opened import LEDGER, Run
+from gtloop.picking import check_people
+from gtloop.serving import page_beside
+from gtloop.settings import Settings
 from gtloop.sizes import make_plan, shortfall
-from gtloop.state import State
+from gtloop.state import LATER, POOL, State
 from gtloop.status import status
 from gtloop.store import Store, write_atomic
 
@@ -47,9 +50,23 @@ def default_folder(source: str, task: str) -> Path:
 
 
 def run_or_resume(
-    root: Path, settings: Settings, registry: Registry, *, yes: bool = False, progress: Progress = quiet
+    root: Path,
+    settings: Settings,
+    registry: Registry,
+    *,
+    yes: bool = False,
+    wait: bool | None = None,
+    progress: Progress = quiet,
 ) -> tuple[Outcome, dict[str, Any]]:
     """Start a run, or go on with it, until it is finished, paused or waiting.
+
+    Args:
+        root: Run folder.
+        settings: What was typed.
+        registry: Where plugins come from.
+        yes: Spend money after the probe.
+        wait: Stay while people outside this process answer; None: where the annotator serves a page.
+        progress: Told of long work.
 
     Returns:
         How it ended, and its status; a run that waits for people adds ``where`` they find the work.
@@ -76,7 +93,7 @@ def run_or_resume(
         try:
             state = fold_ledger(ledger, root)
             if state.facts.items is None:
-                _start(root, ledger, state, settings, plugins, progress)
+                _start(root, ledger, state, settings, registry, plugins, progress)
             else:
                 _resume(ledger, state, settings, Store(root))
                 effective = Settings.model_validate(state.facts.settings)
@@ -87,7 +104,8 @@ def run_or_resume(
                 job.commit([Confirmed(iteration=state.iteration)])
             if state.facts.paused == "asked":
                 job.commit([RunResumed(iteration=state.iteration)])
-            outcome = drive(job)
+            job.commit(quoted(job))
+            outcome = _drive(job, wait)
             found = status(str(root), state, job.settings, job.promise)
             if outcome == "waiting":
                 found["where"] = job.plugins.annotator.where()
@@ -96,10 +114,36 @@ def run_or_resume(
             ledger.close()
 
 
+def _drive(job: Job, wait: bool | None) -> Outcome:
+    """Drive a run, its page beside it, once people can be reached."""
+    f, annotator = job.state.facts, job.plugins.annotator
+    if f.finished:
+        return drive(job)
+    waiting = job.state.count(POOL) + job.state.count(LATER)
+    check_people(annotator, job.registry, _worst_case(job.state.rates, job.settings, waiting, f.bill.left(job.budget)))
+    with page_beside(job.root, annotator, [origin.plugin for origin in job.registry.blocked]) as page:
+        job.page = page
+        return drive(job, wait=page is not None if wait is None else wait)
+
+
+def _worst_case(rates: Rates, settings: Settings, items: int, left: int | None) -> int:
+    """What ``items`` cost at most, micro-dollars, if people label them all; no more than the budget has left."""
+    cost = items * rates.request(settings.run.workers)
+    return cost if left is None else min(cost, left)
+
+
 _STARTING = {"driver.lock", "items.parquet", "labels", "models", "run.toml", f"{LEDGER}-wal", f"{LEDGER}-shm"}
 
 
-def _start(root: Path, ledger: Ledger, state: State, settings: Settings, plugins: Plugins, progress: Progress) -> None:
+def _start(
+    root: Path,
+    ledger: Ledger,
+    state: State,
+    settings: Settings,
+    registry: Registry,
+    plugins: Plugins,
+    progress: Progress,
+) -> None:
     """List the items, check what is known of them, and commit the first events."""
     store = Store(root)
     if settings.run.source is None:
@@ -118,14 +162,25 @@ def _start(root: Path, ledger: Ledger, state: State, settings: Settings, plugins
     if settings.run.labels is not None:
         known = plugins.known.matched(settings.run.labels, items, range(len(items)), allow_missing=True)
         more.append(write_imported(store, plugins.task, known, items, settings.run.labels))
+    if settings.people.gold is not None:
+        known = plugins.known.matched(settings.people.gold, items, range(len(items)), allow_missing=True)
+        number = 1 + sum(isinstance(e, LabelsImported) for e in more)
+        source = settings.people.gold
+        more.append(write_imported(store, plugins.task, known, items, source, number=number, gold=True))
     aliases = int((items.alias_of >= 0).sum())
-    earlier = sum(e.labels.rows for e in more if isinstance(e, LabelsImported))
+    imported = [store.read(e.labels, ["row"])["row"] for e in more if isinstance(e, LabelsImported)]
+    earlier = len(np.unique(np.concatenate(imported))) if imported else 0
     n, trainable = len(items) - aliases - earlier, plugins.detector.trainable
     promise = make_promise(settings, plugins.task)
     plan = make_plan(settings, promise, n, trainable, known=earlier)
     if lacking := shortfall(plan, settings, promise, n, trainable):
         log.info("note: %s", lacking)
     check_probe(items, settings.run.seed, plan.probe, settings.run.probe_failures)
+    quote, budget = plugins.quote(), settings.run.budget_usd
+    rates = settings.prices.rates()._replace(answer=quote.answer, answer_fee=quote.fee)
+    check_people(
+        plugins.annotator, registry, _worst_case(rates, settings, n, None if budget is None else micro(budget))
+    )
     write_atomic(root / "run.toml", _run_toml(settings).encode())
     started = RunStarted(
         gtloop=gtloop.__version__,

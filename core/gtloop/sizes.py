@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gtloop.config import Settings
 from gtloop.promise import Promise, first_rung_items, items_needed
+from gtloop.settings import Settings
 
 RANDOM_LOW, RANDOM_HIGH = 60, 400
 """Bounds of the default number of random labels for bounded quality; about a third of the items between."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gtloop.events import AnyEvent
 from gtloop.facts import Facts
-from gtloop.money import Prices
+from gtloop.money import Prices, Rates
 from gtloop.store import Store, write_atomic
 
 # status of a row
@@ -24,6 +24,9 @@ POOL, ASKED, HUMAN, MACHINE, QUARANTINED, UNLABELABLE, ALIAS, RELABEL, LATER = r
 STATUS = ("pool", "asked", "human", "machine", "quarantined", "unlabelable", "alias", "relabel", "later")
 # role of a row that people label
 NONE, TRAIN, VALIDATION = range(3)
+
+ASIDE = ("ahead", "review")
+"""Phases of batches that nothing waits for."""
 
 COLUMNS: dict[str, type] = {
     "status": np.int8,
@@ -33,6 +36,7 @@ COLUMNS: dict[str, type] = {
     "attempts": np.int8,
     "attempts_before": np.int8,  # those before a person wanted it labelled again
     "objects": np.int16,
+    "tests": np.int16,  # how often it was asked to test people
 }
 
 
@@ -75,6 +79,11 @@ class State:
         return len(self.facts.batches) + 1
 
     @property
+    def turns(self) -> int:
+        """Batches whose labels a new model waits for: all but those that only keep people busy, or look again."""
+        return sum(b.phase not in ASIDE for b in self.facts.batches.values())
+
+    @property
     def stage_batches(self) -> dict[int, Facts.Batch]:
         """Batches of the stage that is under way, by number."""
         return {n: b for n, b in self.facts.batches.items() if n > self.facts.stage.batches}
@@ -89,8 +98,10 @@ class State:
         return int(((self.status == HUMAN) & (self.columns["attempts"] == 0)).sum())
 
     @property
-    def prices(self) -> Prices:
-        return Prices.model_validate(self.facts.settings["prices"])
+    def rates(self) -> Rates:
+        """What labels cost now."""
+        rates, quote = Prices.model_validate(self.facts.settings["prices"]).rates(), self.facts.quote
+        return rates if quote is None else rates._replace(answer=quote[0], answer_fee=quote[1])
 
     # ----------------------------------------------------------------------- fold
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from gtloop.config import Settings
 from gtloop.evidence import Promise
 from gtloop.money import show, usd
+from gtloop.settings import Settings
 from gtloop.state import ALIAS, ASKED, HUMAN, LATER, MACHINE, POOL, QUARANTINED, RELABEL, UNLABELABLE, State
 from gtloop.wording import counted
 
@@ -31,6 +31,8 @@ def status(run: str, state: State, settings: Settings, promise: Promise) -> dict
         "saving": None,
         "saving_items": _saving_items(state),
         "promise": promised(state, promise),
+        "people": _people(state),
+        "review": _review(state),
         "iterations": [_iteration(n, state) for n in sorted(f.rounds)],
     }
     cost = found["cost_usd"]
@@ -84,7 +86,7 @@ def _costs(state: State, settings: Settings) -> dict[str, float]:
         "machine": usd(bill.machine),
         "fees": usd(bill.fees),
         "total": usd(bill.total),
-        "if_all_human": usd((labelable(state) - state.imported()) * settings.prices.request(settings.run.workers)),
+        "if_all_human": usd((labelable(state) - state.imported()) * state.rates.request(settings.run.workers)),
         "reserved": usd(bill.reserved),
     }
 
@@ -128,6 +130,34 @@ def why(state: State) -> str:
     if f.finished and not f.cancelled and not f.looks:
         return "no machine labels, because people had labelled all images before a look was due"
     return f.why
+
+
+def _people(state: State) -> dict[str, Any]:
+    """Who works, as far as they are counted (``people.gold``, ``people.most_answers``), and who is out, and why."""
+    people = state.facts.people
+    tested = [p for p in people.values() if p.gold]
+    return {
+        "counted": len(people),
+        "tests": sum(p.gold for p in tested),
+        "quality": sum(p.quality for p in tested) / sum(p.gold for p in tested) if tested else None,
+        "out": {worker: p.out for worker, p in people.items() if p.out},
+        "rejected": len(state.facts.rejected),
+    }
+
+
+def _review(state: State) -> dict[str, Any]:
+    """What reviews brought, by mode; ``distance``: mean error between the label that there was and what was said.
+
+    That of ``adjust`` against that of ``draw``, the blind share, tells how far people are led by what they see.
+    """
+    return {
+        mode: {
+            **{name: getattr(r, name) for name in ("requests", "kept", "changed", "wrong", "unsure")},
+            "distance": None if mode == "verify" else r.distance / max(1, r.requests - r.unsure),
+            "seconds": r.seconds / r.requests,
+        }
+        for mode, r in state.facts.reviewed.items()
+    }
 
 
 def _iteration(n: int, state: State) -> dict[str, Any]:

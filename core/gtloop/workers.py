@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from gtloop import keyed
 from gtloop.agreement import PAIRS, Alpha, Halves, krippendorff_alpha, split_half
 from gtloop.errors import blame
+from gtloop.facts import Facts
 from gtloop.interfaces import Task
 from gtloop.outliers import ENOUGH, Asked, Scored, flags, values
 from gtloop.people import fitting
@@ -41,6 +42,9 @@ class Worker:
         scored: Answers that ``quality`` is of.
         skill: From the task, in [0, 1]; None where it knows none.
         flag: Why this worker stands out, in words; empty for most.
+        gold: Mean quality on test images; None without.
+        tested: Test images answered.
+        out: Why this worker gets no more work; empty for most.
     """
 
     worker: str
@@ -55,6 +59,9 @@ class Worker:
     scored: int
     skill: float | None
     flag: str
+    gold: float | None = None
+    tested: int = 0
+    out: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,9 +124,12 @@ def _give_or_take(error: float | None) -> str:
 
 
 def of_run(run: Run, task: Task, limit: int | None = None) -> People:
-    """``measure`` of what people said in a run so far, labels that were imported excepted."""
-    asked = (Asked(run.items[row], answers) for row, _, answers in run.answers())
-    return measure(
+    """``measure`` of what people said in a run so far, with how they did on test images.
+
+    Labels that were imported are left out, and reviews, where people were shown a label.
+    """
+    asked = (Asked(run.items[row], answers) for row, purpose, answers in run.answers() if purpose != "review")
+    found = measure(
         asked,
         task,
         run.skills(),
@@ -127,6 +137,13 @@ def of_run(run: Run, task: Task, limit: int | None = None) -> People:
         limit,
         fit=lambda a: Asked(a.item, fitting(task, a.item, a.answers, run.state.facts.renamed)),
     )
+    return replace(found, workers=[_tested(w, run.state.facts.people.get(w.worker)) for w in found.workers])
+
+
+def _tested(worker: Worker, known: Facts.Person | None) -> Worker:
+    if known is None:
+        return worker
+    return replace(worker, gold=known.quality / known.gold if known.gold else None, tested=known.gold, out=known.out)
 
 
 def measure(

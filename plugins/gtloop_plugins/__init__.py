@@ -88,7 +88,7 @@ def gtloop_executors() -> list[type[Executor]]:
 
 @gtloop.hookimpl
 def gtloop_commands(app: typer.Typer) -> None:
-    from gtloop_plugins.commands import change, demo, newplugin, plugins, predict, report, workers
+    from gtloop_plugins.commands import change, demo, newplugin, plugins, predict, report, serve, workers
 
     newplugin.register(plugins.app)
     app.add_typer(plugins.app, name="plugins")
@@ -96,6 +96,7 @@ def gtloop_commands(app: typer.Typer) -> None:
     demo.register(app)
     predict.register(app)
     report.register(app)
+    serve.register(app)
     workers.register(app)
 
 

@@ -27,7 +27,7 @@ def test_later_sources_win(tmp_path: Path) -> None:
 def test_the_ground_truth_preset_is_the_service_s() -> None:
     s = config.load(None, {"run.preset": "ground-truth"})
     assert (s.run.workers, s.promise.rule, s.loop.certify, s.sizes.batch) == (5, "empirical", "every-round", 200)
-    assert (s.prices.request(5), s.prices.machine_fee) == (260_000, 80_000)
+    assert (s.prices.rates().request(5), s.prices.machine_fee) == (260_000, 80_000)
     assert s.options("score", "mean") == {"empty": "zero"}
 
 

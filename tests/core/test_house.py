@@ -26,7 +26,7 @@ MAY_IMPORT = {("commands/demo.py", "gtloop_plugins.demo")}
 """(plugin, other plugin) pairs that are no accident: the demo command is the door of the demo's pictures."""
 LABEL_KINDS = {"bbox", "classification", "segmentation"}
 MAY_NAME_KINDS = {
-    "config.py": "the default of run.task",
+    "settings.py": "the default of run.task",
     "cli.py": "the default and the help of --task",
     "starter.py": "the commented gtloop.toml",
     "labels.py": "the shapes that built-in tasks share",

@@ -57,7 +57,7 @@ class Replay:
         return rows
 
     def people(self, n: int, phase: ev.Phase) -> None:
-        state, workers, prices = self.state, self.settings.run.workers, self.settings.prices
+        state, workers, prices = self.state, self.settings.run.workers, self.state.rates
         i, rows = state.iteration, self._take(n)
         ids = [f"{i}-{r}" for r in rows]
         columns = {
@@ -121,4 +121,4 @@ def test_the_blog_s_bill_to_the_cent(tmp_path: Path) -> None:
 
 def test_prices_are_data() -> None:
     prices = Prices(answer_usd="0.012", item_fee_usd="0.08", machine_fee_usd="0.08")
-    assert prices.request(3) == micro("0.116")
+    assert prices.rates().request(3) == micro("0.116")

@@ -1,4 +1,4 @@
-"""``pause``, ``cancel``, ``relabel``, ``add``, ``import`` and ``categories``: change your mind about a run.
+"""``pause``, ``cancel``, ``relabel``, ``review``, ``add``, ``import`` and ``categories``: change your mind about a run.
 
 Each leaves a letter. Where nobody drives the run it is answered at once, else by the process that does.
 """
@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     _add_stops(app)
     _add_more(app)
     _add_labels(app)
+    _add_review(app)
 
 
 def _add_stops(app: typer.Typer) -> None:
@@ -136,6 +137,51 @@ def _add_labels(app: typer.Typer) -> None:
             return
         found = list(gtloop.open(find_run(run)).settings.run.classes)
         ctx.obj.json({"categories": found}) if as_json else typer.echo("\n".join(found))
+
+
+def _add_review(app: typer.Typer) -> None:
+    @app.command()
+    def review(
+        ctx: typer.Context,
+        run: RunFolder,
+        images: Annotated[list[str] | None, typer.Argument(help="Names of images, as an export has them.")] = None,
+        mode: Annotated[str, typer.Option(help="verify: right or wrong; adjust: correct it.")] = "verify",
+        n: Annotated[int | None, typer.Option("--n", help="So many of them, drawn at random.")] = None,
+        source: Annotated[str, typer.Option(help="Labels made by: human or machine.")] = "",
+        category: Annotated[str, typer.Option(help="Labels that hold this category.")] = "",
+        below: Annotated[float | None, typer.Option(help="Labels of less confidence than this.")] = None,
+        blind: Annotated[
+            float, typer.Option(min=0, max=1, help="Share that is drawn from nothing, to measure anchoring.")
+        ] = 0.2,
+        workers: Annotated[int, typer.Option(min=1, help="People who look at each.")] = 1,
+        others: Annotated[bool, typer.Option("--others", help="Leave out whoever made a label.")] = False,
+        why: Why = "",
+        as_json: JsonFlag = False,
+    ) -> None:
+        """Have people look at labels: keep what is right, correct or relabel what is not."""
+        if mode not in ("verify", "adjust"):
+            raise UsageError(f"--mode {mode}: choose verify or adjust")
+        if source not in ("", "human", "machine"):
+            raise UsageError(f"--source {source}: choose human or machine")
+
+        def ask(opened: Run) -> int:
+            rows = _sample(opened, _chosen(opened, images or [], source, category, below), n)
+            shown: Any = mode
+            return opened.review(rows, shown, blind=blind, answers=workers, others=others, why=why)
+
+        _post(ctx, run, ask, "review", as_json)
+
+
+def _sample(opened: Run, rows: list[int], n: int | None) -> list[int]:
+    """``n`` of the rows that have a label, drawn at random; another draw for each review."""
+    from gtloop.keyed import rng
+
+    labelled = {label.row for label in opened.labels()}
+    rows = [row for row in rows if row in labelled]
+    if n is None or n >= len(rows):
+        return rows
+    chance = rng(opened.settings.run.seed, "review", opened.state.facts.letter)
+    return sorted(chance.choice(rows, n, replace=False).tolist())
 
 
 def _chosen(opened: Run, images: list[str], source: str, category: str, below: float | None) -> list[int]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gtloop.cli import JsonFlag, RunArgument, find_run
-from gtloop.errors import RunError
+from gtloop.errors import RunError, blame
 
 if TYPE_CHECKING:
     from gtloop.workers import People, Worker
+
+
+HEADINGS = ("worker", "answers", "quality", "skill", "seconds", "tests", "declined", "can't tell", "empty", "paid")
 
 
 def register(app: typer.Typer) -> None:
@@ -42,6 +46,32 @@ def register(app: typer.Typer) -> None:
         else:
             _print(people, task.metric)
 
+    @app.command("forget-worker")
+    def forget_worker(
+        ctx: typer.Context,
+        run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+        worker: Annotated[str, typer.Argument(help="The worker's id, as gtloop workers shows it.")],
+        as_json: JsonFlag = False,
+    ) -> None:
+        """Forget who is behind a worker's id; what they answered stays, under an id that tells nothing."""
+        import gtloop
+
+        opened = gtloop.open(find_run(run))
+        annotator = opened.plugins(ctx.obj.registry).annotator
+        if "forget" not in annotator.gives:
+            raise RunError(
+                f"annotator {annotator.name!r} keeps no names: ids of workers are what it was given; "
+                "forget them where they come from"
+            )
+        with blame("annotator", annotator.name, "forget"):
+            forgotten = annotator.forget(worker)
+        if not forgotten:
+            raise RunError(f"nobody is known as {worker}; see the ids with: gtloop workers {run}")
+        if as_json:
+            ctx.obj.json({"run": str(opened.root), "forgotten": worker})
+        else:
+            typer.echo(f"forgotten: nothing leads from {worker} to a person any more")
+
 
 def _facts(worker: Worker) -> dict[str, Any]:
     from gtloop.money import usd
@@ -58,13 +88,13 @@ def _print(people: People, metric: str) -> None:
     from gtloop.money import show
 
     table = Table(box=None, pad_edge=False)
-    for heading in ("worker", "answers", "quality", "skill", "seconds", "declined", "can't tell", "empty", "paid"):
+    for heading in HEADINGS:
         table.add_column(heading, justify="left" if heading == "worker" else "right", no_wrap=True)
     table.add_column("stands out")
     for w in people.workers:
-        figures = (f"{w.answers:,}", _number(w.quality), _number(w.skill), _number(w.seconds, 1))
+        figures = (f"{w.answers:,}", _number(w.quality), _number(w.skill), _number(w.seconds, 1), _number(w.gold, 2))
         shares = (f"{share:.0%}" if share else "" for share in (w.declined, w.cannot_tell, w.empty))
-        row = (w.worker, *figures, *shares, show(w.paid) if w.paid else "", w.flag)
+        row = (w.worker, *figures, *shares, show(w.paid) if w.paid else "", f"out: {w.out}" if w.out else w.flag)
         table.add_row(*(Text(cell) for cell in row))
     console = Console()
     if not console.is_terminal:

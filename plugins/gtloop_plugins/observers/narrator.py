@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from decimal import Decimal
 
 from gtloop import events as ev
 from gtloop.events import Event
 from gtloop.money import show
+from gtloop.records import MICRO
 from gtloop.state import HUMAN, MACHINE, State
 from gtloop.wording import counted
 
@@ -33,6 +35,13 @@ def sentence(event: Event, state: State) -> str:
             return f"{going} to people ({event.phase}{cost}): {event.reason}{moved}"
         case ev.LabelsConsolidated():
             return f"{counted(event.labels.rows, 'image')} answered, {state.count(HUMAN)} labelled by people so far"
+        case ev.PricesQuoted():
+            fee = f" and a fee of {_exactly(event.fee)}" if event.fee else ""
+            return f"{event.annotator} takes {_exactly(event.answer)} for an answer{fee}"
+        case ev.PeopleAssessed():
+            return "; ".join(f"{worker} gets no more work: {why}" for worker, why in event.out.items())
+        case ev.ReviewConcluded():
+            return _looked_at(event, state)
         case ev.ModelFitted():
             if event.path is None and not event.fault:  # nothing to fit
                 return ""
@@ -50,6 +59,18 @@ def sentence(event: Event, state: State) -> str:
             return f"finished: {state.count(HUMAN)} by people, {state.count(MACHINE)} by machine"
         case _:
             return ""
+
+
+def _exactly(amount: int) -> str:
+    """Micro-dollars as text, fractions of a cent too."""
+    return f"${Decimal(amount) / MICRO:.6f}".rstrip("0").rstrip(".")
+
+
+def _looked_at(event: ev.ReviewConcluded, state: State) -> str:
+    totals = state.facts.reviewed.values()
+    verdicts = ("kept", "changed", "wrong", "unsure")
+    counts = ", ".join(f"{n} {v}" for v in verdicts if (n := sum(getattr(t, v) for t in totals)))
+    return f"{counted(event.labels.rows, 'label')} looked at; of all so far: {counts}"
 
 
 def _put_aside(event: ev.ItemsQuarantined) -> str:

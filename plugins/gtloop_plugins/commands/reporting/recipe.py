@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gtloop import config
-from gtloop.config import PLUGIN_TABLES, Settings
+from gtloop.config import PLUGIN_TABLES
 from gtloop.errors import GtloopError
 from gtloop.events import (
     AnyEvent,
@@ -22,6 +22,7 @@ from gtloop.events import (
 )
 from gtloop.interfaces import KINDS
 from gtloop.plugin_options import table_name
+from gtloop.settings import Settings
 
 if TYPE_CHECKING:
     from gtloop.opened import Run
