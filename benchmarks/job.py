@@ -35,7 +35,7 @@ def job(folder: Path, preset: str, seed: int, extra: list[str]) -> dict[str, Any
     run = folder / f"run-{preset}-{seed}"
     started = time.monotonic()
     source = ["--run", str(run), "--truth", str(folder / "truth.jsonl"), "--classes", "bird", "--preset", preset]
-    people = ["-o", "annotators.synthetic.noise=0.5"]  # as in gtloop demo
+    people = ["--annotator", "synthetic", "-o", "annotators.synthetic.noise=0.5"]  # as in gtloop demo
     gtloop("run", str(folder / "images"), *source, "--seed", str(seed), "--json", *people, *extra)
     wall = time.monotonic() - started
     report = json.loads(gtloop("report", str(run), "--json"))

@@ -281,6 +281,3 @@ def main(argv: list[str] | None = None) -> None:
             text = f"{type(e).__name__}: {text} (a fault in gtloop: please report it with what --debug shows)"
         print(f"error: {text}", file=sys.stderr)
         raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on where it was", file=sys.stderr)
-        raise SystemExit(130) from None

@@ -18,7 +18,7 @@ from gtloop.origins import keys, origin
 from gtloop.settings import RunTable, Settings
 
 PRESETS = ("default", "ground-truth")
-PLUGIN_TABLES = ("tasks", "annotators", "detectors", "samplers", "scores", "formats", "executors")
+PLUGIN_TABLES = ("tasks", "annotators", "detectors", "samplers", "scores", "formats", "executors", "observers")
 FROZEN = (
     *("run.source", "run.task", "run.classes", "run.seed", "run.preset", "run.cut", "run.labels", "run.warm_from"),
     *("promise", "loop", "sizes", "people.gold"),
@@ -122,7 +122,7 @@ def changes(old: Settings, new: Settings) -> dict[str, Any]:
             if a[table].get(key) != value:
                 found[f"{table}.{key}"] = value
         for key in a[table].keys() - values.keys():
-            found[f"{table}.{key}"] = {}
+            found[f"{table}.{key}"] = None if table == "observers" else {}
     for key in found:
         if key != "sizes.batch" and any(key == f or key.startswith(f + ".") for f in FROZEN):
             was = a[key.partition(".")[0]].get(key.partition(".")[2])
@@ -142,7 +142,7 @@ def to_toml(settings: Settings) -> str:
         if plain:
             lines += [f"[{table}]", *(f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in plain.items()), ""]
         for name, options in nested.items():
-            if options:
+            if options or table == "observers":
                 lines += [f"[{table}.{name}]"]
                 lines += [f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in options.items() if v is not None]
                 lines += [""]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import typer
 
     from gtloop.events import Event
-    from gtloop.interfaces import Annotator, Detector, Executor, Format, Sampler, Score, Task
+    from gtloop.interfaces import Annotator, Detector, Executor, Format, Observer, Sampler, Score, Task
     from gtloop.state import State
 
 hookspec = pluggy.HookspecMarker("gtloop")
@@ -78,13 +78,19 @@ def gtloop_executors() -> Iterable[type[Executor]]:
 
 
 @hookspec
+def gtloop_observers() -> Iterable[type[Observer]]:
+    """Who is told what happened, with options; on where the settings have a table for it."""
+    return ()
+
+
+@hookspec
 def gtloop_commands(app: typer.Typer) -> None:
     """Add commands to the ``gtloop`` program; called once, when it is built."""
 
 
 @hookspec
 def gtloop_event(event: Event, state: State) -> None:
-    """Observe an event after it is committed.
+    """See each event after it is committed, in every run while the plugin is installed.
 
     Exceptions are logged with the plugin's name and swallowed; be quick, change nothing.
     """

@@ -2,7 +2,8 @@
 
 Who knows what: a ``Task`` knows labels, an ``Annotator`` delivers forms and returns answers, a
 ``Detector`` fits and predicts, a ``Sampler`` ranks, a ``Score`` turns features into a confidence, a
-``Format`` reads and writes files, an ``Executor`` owns where and how fits and predictions run.
+``Format`` reads and writes files, an ``Executor`` owns where and how fits and predictions run, an
+``Observer`` is told what happened.
 Plugin modules import their heavy library inside functions, so that listing them stays cheap.
 """
 
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    from gtloop.events import Event
     from gtloop.opened import Run
+    from gtloop.state import State
 
 API = 1
 """Version of the plugin interface in this module; a plugin states the one that it was written for."""
@@ -92,6 +95,7 @@ class Context:
         task: The task plugin, for detectors and annotators that need its arithmetic.
         read_labels: Reads any label file that an installed format reads, yielding (name, payload).
         truth: Item to true payload; only for annotators whose ``needs`` holds ``"truth"``.
+        run: Name of the run: that of its folder.
     """
 
     categories: tuple[str, ...] = ()
@@ -103,6 +107,7 @@ class Context:
     truth: Callable[[Item], Payload | None] | None = None
     price_per_answer: int = 0
     """Micro-dollars that the run pays for one answer."""
+    run: str = ""
 
 
 class Plugin(ABC):
@@ -629,5 +634,31 @@ class Executor(Plugin):
         """Stream predictions in the order of ``items``, one for each; ``progress`` as ("predict", done, None)."""
 
 
-KINDS: dict[str, type[Plugin]] = {c.kind: c for c in (Task, Annotator, Detector, Sampler, Score, Format, Executor)}
+# ------------------------------------------------------------------------------------------ observer
+
+
+class Observer(Plugin):
+    """Is told what happened, such as to tell others. Any number may be on: those that have a table in the settings.
+
+    Constructing one starts nothing, as that is also how its options are checked. Events that were committed before
+    this process drove the run are not told again. What is to outlive a process lies in ``context.workdir``, which may
+    have to be made.
+    """
+
+    kind = "observer"
+
+    @abstractmethod
+    def observe(self, event: Event, state: State) -> None:
+        """See an event after it is committed, with the state after it; be quick, and change neither.
+
+        Events of types that it does not know may come. What it raises is logged and swallowed.
+        """
+
+    def close(self) -> None:
+        """Finish what is under way, within seconds: the process that drives the run ends. May be called again."""
+
+
+KINDS: dict[str, type[Plugin]] = {
+    c.kind: c for c in (Task, Annotator, Detector, Sampler, Score, Format, Executor, Observer)
+}
 """Every kind of plugin that is chosen by name, with its base class."""

@@ -34,6 +34,7 @@ from gtloop.items import Items
 from gtloop.keyed import rng
 from gtloop.known import LabelFiles, tell_lacking
 from gtloop.ledger import Ledger
+from gtloop.observing import Observers
 from gtloop.promise import Promise
 from gtloop.records import Item, Payload
 from gtloop.settings import Settings
@@ -72,7 +73,7 @@ class Plugins:
         self._check_tables()
         self.task: Task = self._build("task", r.task, Context(categories=r.classes, seed=r.seed))
         self.known = known_labels(settings, registry, self.task, facts)
-        base = Context(categories=r.classes, seed=r.seed, read_labels=self.known.pairs)
+        base = Context(categories=r.classes, seed=r.seed, read_labels=self.known.pairs, run=root.name)
         form = self.task.form()
         if not r.classes and any(p.kind in ("choice", "box") and not p.categories for p in form.primitives):
             raise ConfigError(
@@ -84,6 +85,7 @@ class Plugins:
         if samples := _samples(settings):
             form = form.model_copy(update={"samples": samples})
         base = dataclasses.replace(base, form=form, task=self.task, price_per_answer=settings.prices.answer)
+        self._base = base
         self.detector: Detector = self._build("detector", r.detector, base)
         self.sampler: Sampler = self._build("sampler", r.sampler, base)
         self.score: Score = self._build("score", r.score, base)
@@ -105,7 +107,7 @@ class Plugins:
         """Refuse option tables of plugins that are not there, and options that their plugin does not have."""
         for kind in KINDS:
             for name, table in getattr(self._settings, f"{kind}s").items():
-                if table:
+                if table or kind == "observer":  # an empty table turns one on
                     self._registry.options(kind, name, table, self._settings.origins(kind, name))
 
     def _build(self, kind: str, name: str, context: Context) -> Any:
@@ -113,6 +115,10 @@ class Plugins:
         given, origins = self._settings.options(kind, name), self._settings.origins(kind, name)
         options = self._registry.options(kind, name, given, origins)
         return self._registry.build(kind, name, options, dataclasses.replace(context, workdir=workdir))
+
+    def observers(self) -> Observers:
+        """The observers that are on, made anew for who drives the run; raises as the constructor does."""
+        return Observers([self._build("observer", name, self._base) for name in self._settings.observers])
 
     def quote(self) -> Quote:
         """What the annotator takes for an answer, by the settings of now."""
@@ -170,6 +176,7 @@ class Job:
         self.plan = Plan.model_validate(state.facts.plan)
         self.promise = make_promise(settings, plugins.task)
         self.page: Page | None = None  # what serves people beside this process
+        self.observers: Observers | None = None  # where this process drives the run
 
     @property
     def seed(self) -> int:
@@ -194,6 +201,8 @@ class Job:
         self.plan = Plan.model_validate(self.state.facts.plan)
         self.plugins = Plugins(self.settings, self.registry, self.root, self.state.facts)
         self.plugins.bind(self.items, self.state.facts.truths)
+        if self.observers is not None:
+            self.observers = self.observers.followed_by(self.plugins.observers())
 
     def human_labels(self, rows: Rows) -> dict[int, Payload]:
         """Row to human label, in the categories of now."""
@@ -204,6 +213,8 @@ class Job:
         for entry in self.ledger.append(events):
             self.state.apply(entry.event, self.store, entry.seq)
             self.registry.notify(entry.event, self.state)
+            if self.observers is not None:
+                self.observers.observe(entry.event, self.state)
             if entry.event.type == "stage-started":
                 self.plan = Plan.model_validate(self.state.facts.plan)
             if entry.seq % SNAPSHOT_EVERY == 0:

@@ -67,7 +67,9 @@ def _settings(job: Job, letter: int, body: dict[str, Any]) -> list[AnyEvent]:
     new = config.changed(job.settings, body)
     changes = config.changes(job.settings, new)
     check_affordable(job.state, job.settings, new)
-    Plugins(new, job.registry, job.root, job.state.facts)
+    plugins = Plugins(new, job.registry, job.root, job.state.facts)
+    if job.observers is not None:
+        plugins.observers()
     return [SettingsChanged(iteration=job.state.iteration, changes=changes, letter=letter)]
 
 

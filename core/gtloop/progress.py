@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from gtloop.interfaces import Progress
 
+STOPPED = "stopped; the same command goes on where it was"
 EVERY_S = 10.0
 """Seconds between two plain lines of one step."""
 
@@ -104,11 +105,15 @@ class _OneLine(logging.Formatter):
 
 @contextmanager
 def watched(debug: bool, silent: bool) -> Iterator[Progress]:
-    """Progress on standard error, and what observers log; nothing where ``silent``."""
+    """Progress on standard error, and what observers log, nothing where ``silent``; Ctrl-C says what comes next."""
     if not silent:
         narrate(debug)
-    with choose(sys.stderr, silent=silent) as progress:
-        yield progress
+    try:
+        with choose(sys.stderr, silent=silent) as progress:
+            yield progress
+    except KeyboardInterrupt:  # else typer ends the program without a word
+        print(STOPPED, file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def narrate(debug: bool = False) -> None:

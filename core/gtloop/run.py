@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from gtloop.letters import check_affordable, read_letters
 from gtloop.loop import Outcome, drive
 from gtloop.models import check_warm, copy_warm
 from gtloop.money import Rates, micro
+from gtloop.observing import observed
 from gtloop.opened import LEDGER, Run
 from gtloop.picking import check_people
 from gtloop.serving import page_beside
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from gtloop.registry import Registry
 
 log = logging.getLogger("gtloop.run")
+FAREWELL_S = 4.0
+"""How long a page stays when a run has ended, so that whoever has it open is told."""
 
 
 def default_folder(source: str, task: str) -> Path:
@@ -81,6 +85,7 @@ def run_or_resume(
     if fresh and root.exists() and any(p for p in root.iterdir() if p.name not in _STARTING):
         raise RunError(f"{root} is not empty and holds no run; choose another folder with --run")
     plugins = Plugins(settings, registry, root)  # every usage error comes before anything is written
+    plugins.observers()
     make_promise(settings, plugins.task)
     if fresh:
         check_warm(settings)
@@ -100,12 +105,13 @@ def run_or_resume(
                 if effective != settings:  # a letter changed something that the command does not say
                     settings, plugins = effective, Plugins(effective, registry, root, state.facts)
             job = Job(root, ledger, state, settings, registry, plugins, progress)
-            if yes and not state.facts.confirmed:
-                job.commit([Confirmed(iteration=state.iteration)])
-            if state.facts.paused == "asked":
-                job.commit([RunResumed(iteration=state.iteration)])
-            job.commit(quoted(job))
-            outcome = _drive(job, wait)
+            with observed(job):
+                if yes and not state.facts.confirmed:
+                    job.commit([Confirmed(iteration=state.iteration)])
+                if state.facts.paused == "asked":
+                    job.commit([RunResumed(iteration=state.iteration)])
+                job.commit(quoted(job))
+                outcome = _drive(job, wait)
             found = status(str(root), state, job.settings, job.promise)
             if outcome == "waiting":
                 found["where"] = job.plugins.annotator.where()
@@ -123,7 +129,10 @@ def _drive(job: Job, wait: bool | None) -> Outcome:
     check_people(annotator, job.registry, _worst_case(job.state.rates, job.settings, waiting, f.bill.left(job.budget)))
     with page_beside(job.root, annotator, [origin.plugin for origin in job.registry.blocked]) as page:
         job.page = page
-        return drive(job, wait=page is not None if wait is None else wait)
+        outcome = drive(job, wait=page is not None if wait is None else wait)
+        if page is not None and outcome in ("finished", "cancelled"):
+            time.sleep(FAREWELL_S)
+        return outcome
 
 
 def _worst_case(rates: Rates, settings: Settings, items: int, left: int | None) -> int:

@@ -20,7 +20,7 @@ class RunTable(Table):
     source: str | None = Field(None, description="folder, glob, manifest or file of images")
     task: str = Field("bbox", description="task type")
     classes: tuple[str, ...] = Field((), description="categories, in order")
-    annotator: str = Field("synthetic", description="where human labels come from")
+    annotator: str = Field("local", description="where human labels come from")
     detector: str = Field("torchvision", description="what learns and predicts")
     sampler: str = Field("random", description="what people label next")
     score: str = Field("mean", description="image confidence")
@@ -114,7 +114,14 @@ class Settings(Table):
     scores: dict[str, dict[str, Any]] = {}
     formats: dict[str, dict[str, Any]] = {}
     executors: dict[str, dict[str, Any]] = {}
+    observers: dict[str, dict[str, Any]] = {}
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @field_validator("observers", mode="before")
+    @classmethod
+    def _on(cls, tables: Any) -> Any:
+        """An empty table turns an observer on, so None is how a change says that it is off."""
+        return {k: v for k, v in tables.items() if v is not None} if isinstance(tables, dict) else tables
 
     def options(self, kind: str, name: str) -> dict[str, Any]:
         """The option table of a plugin."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from gtloop import config
 from gtloop.errors import UsageError
 from gtloop.listing import list_images, skipped_files
+from gtloop.plugin_options import annotator_defaults
 from gtloop.wording import counted
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ TEMPLATE = """\
 source = {source}
 {task:<30} # installed: {tasks}
 classes = {classes}
-annotator = "files"            # installed: {annotators}
+annotator = "local"            # a web page; installed: {annotators}
 {detector:<30} # for this task: {detectors}
 {sampler:<30} # installed: {samplers}
 {score:<30} # installed: {scores}
@@ -42,7 +44,8 @@ annotator = "files"            # installed: {annotators}
 # item_fee_usd = "0"           # platform fee for an item that people label
 # machine_fee_usd = "0"        # platform fee for an item that the machine labels
 
-# [annotators.files]           # options of a plugin: [kinds.name]
+# [annotators.local]           # options of a plugin: [kinds.name]
+# people = ["anna", "ben"]     # who gets a link to the page
 """
 
 
@@ -72,7 +75,7 @@ def write_config(
 def _of_task(task: str, registry: Registry) -> dict[str, str]:
     """What the template says of a task: the defaults that hold for it, and the plugins that are there for it."""
     cls: Any = registry.get("task", task)
-    defaults = config.load(None, {"run.task": task})
+    defaults = config.load(None, {"run.task": task}, (), partial(annotator_defaults, registry))
     detectors = [p.cls.name for p in registry.providers("detector") if {cls.name, "*"} & cast(Any, p.cls).tasks]
     names = {f"{kind}s": ", ".join(registry.names(kind)) for kind in ("task", "annotator", "sampler", "score")}
     return {

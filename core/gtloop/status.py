@@ -31,7 +31,7 @@ def status(run: str, state: State, settings: Settings, promise: Promise) -> dict
         "saving": None,
         "saving_items": _saving_items(state),
         "promise": promised(state, promise),
-        "people": _people(state),
+        "crew": _crew(state),
         "review": _review(state),
         "iterations": [_iteration(n, state) for n in sorted(f.rounds)],
     }
@@ -132,7 +132,7 @@ def why(state: State) -> str:
     return f.why
 
 
-def _people(state: State) -> dict[str, Any]:
+def _crew(state: State) -> dict[str, Any]:
     """Who works, as far as they are counted (``people.gold``, ``people.most_answers``), and who is out, and why."""
     people = state.facts.people
     tested = [p for p in people.values() if p.gold]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import typer
 
     from gtloop.events import Event
-    from gtloop.interfaces import Annotator, Detector, Executor, Format, Sampler, Score, Task
+    from gtloop.interfaces import Annotator, Detector, Executor, Format, Observer, Sampler, Score, Task
     from gtloop.state import State
 
 
@@ -29,9 +29,11 @@ def gtloop_tasks() -> list[type[Task]]:
 @gtloop.hookimpl
 def gtloop_annotators() -> list[type[Annotator]]:
     from gtloop_plugins.annotators.files import Files
+    from gtloop_plugins.annotators.local import Local
+    from gtloop_plugins.annotators.mturk import Mturk
     from gtloop_plugins.annotators.synthetic import Synthetic
 
-    return [Files, Synthetic]
+    return [Files, Local, Mturk, Synthetic]
 
 
 @gtloop.hookimpl
@@ -84,6 +86,13 @@ def gtloop_executors() -> list[type[Executor]]:
     from gtloop_plugins.executors.local import Local
 
     return [Local]
+
+
+@gtloop.hookimpl
+def gtloop_observers() -> list[type[Observer]]:
+    from gtloop_plugins.observers.webhook import Webhook
+
+    return [Webhook]
 
 
 @gtloop.hookimpl

@@ -5,7 +5,7 @@ The first line of a class's docstring is its fault.
 
 from __future__ import annotations
 
-from broken import annotators, common, detectors, executors, formats, ranking, tasks
+from broken import annotators, common, detectors, executors, formats, observers, ranking, tasks
 from broken.heavy import Heavy
 from broken.row import Row
 
@@ -18,4 +18,5 @@ TABLE: list[Row] = [
     *ranking.ROWS,
     *formats.ROWS,
     *executors.ROWS,
+    *observers.ROWS,
 ]

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 import gtloop.testing
 from gtloop import config, errors, events, hookspecs, plugin_options
+from gtloop import settings as settings_module
 from gtloop.cli import EXIT
 from gtloop.interfaces import KINDS, Context, Plugin
 from gtloop.money import Prices
@@ -62,10 +63,11 @@ def _shown(value: Any) -> str:
 
 
 TABLES: dict[str, type[BaseModel]] = {
-    "run": config.RunTable,
-    "promise": config.PromiseTable,
-    "loop": config.LoopTable,
-    "sizes": config.SizesTable,
+    "run": settings_module.RunTable,
+    "promise": settings_module.PromiseTable,
+    "loop": settings_module.LoopTable,
+    "sizes": settings_module.SizesTable,
+    "people": settings_module.PeopleTable,
 }
 
 

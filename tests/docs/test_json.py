@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,17 +32,27 @@ SAMPLES: dict[str, list[list[str]]] = {
     "gtloop add": [["COPY", "MORE", "--truth", "TRUTH"]],
     "gtloop import": [["WAITING", "TRUTH"]],
     "gtloop relabel": [["COPY", "--source", "machine"]],
+    "gtloop review": [["COPY", "--n", "5"]],
+    "gtloop forget-worker": [["PAGE", "WORKER"]],
     "gtloop categories": [["COPY"], ["COPY", "--rename", "crate=box"]],
     "gtloop plugins list": [[]],
-    "gtloop plugins show": [["bbox"], ["files"], ["stub"], ["uncertainty"], ["mean"], ["jsonl"], ["local"]],
+    "gtloop plugins show": [
+        ["bbox"],
+        ["files"],
+        ["stub"],
+        ["uncertainty"],
+        ["mean"],
+        ["jsonl"],
+        ["local", "--kind", "executor"],
+    ],
     "gtloop plugins check": [["random"], ["mean"]],
 }
 """Command to the arguments of calls that together print all its fields.
 
-RUN is a finished run and COPY one to change, WAITING one that waits for people, PHOTOS its images with their TRUTH,
-MORE others, OUT a path.
+RUN is a finished run and COPY one to change, WAITING one that waits for people, PAGE one with a page and a WORKER,
+PHOTOS its images with their TRUTH, MORE others, OUT a path.
 """
-SAME = {"gtloop add": "gtloop pause", "gtloop import": "gtloop pause", "gtloop relabel": "gtloop pause"}
+SAME = dict.fromkeys(("gtloop add", "gtloop import", "gtloop relabel", "gtloop review"), "gtloop pause")
 """Commands that share the table of another."""
 LIKE_RUN = {"gtloop run", "gtloop demo"}
 """Commands that print what ``gtloop status`` prints, and how the run ended."""
@@ -77,7 +89,14 @@ def start(photos: Path, root: Path, annotator: str, registry: Registry, capsys: 
     """What ``run --json`` prints."""
     arguments = [str(photos / "photos"), "--run", str(root), "--classes", "crate,drum", "--annotator", annotator]
     known = ["--truth", str(photos / "truth.jsonl")] if annotator == "synthetic" else []
-    return call(registry, "gtloop run", [*arguments, "--detector", "stub", *known], capsys)
+    return call(registry, "gtloop run", [*arguments, "--detector", "stub", "--no-wait", *known], capsys)
+
+
+def somebody(photos: Path, root: Path, registry: Registry, capsys: pytest.CaptureFixture[str]) -> str:
+    """The id of a person who may label at the page of a new run."""
+    start(photos, root, "local", registry, capsys)
+    with contextlib.closing(sqlite3.connect(root / "annotator" / "local" / "desk.sqlite")) as desk:
+        return str(desk.execute("select id from person where role = 'annotator'").fetchone()[0])
 
 
 def test_every_command_with_json_has_a_sample_and_a_table(registry: Registry) -> None:
@@ -97,6 +116,8 @@ def test_every_field_is_documented(
     stand_for |= {"WAITING": tmp_path / "waiting"}
     if any("WAITING" in arguments for arguments in SAMPLES[command]):
         start(photos, stand_for["WAITING"], "files", registry, capsys)
+    if "PAGE" in SAMPLES[command][0]:
+        stand_for |= {"PAGE": tmp_path / "page", "WORKER": somebody(photos, tmp_path / "page", registry, capsys)}
     tiny_items(tmp_path / "more", 4, seed=1)
     found: set[str] = set()
     for arguments in SAMPLES[command]:

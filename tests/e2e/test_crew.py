@@ -117,13 +117,13 @@ def test_gold_images_are_mixed_in_and_turn_people_away(source: tuple[Path, Path]
     purposes = [run.store.read(b.requests)["purpose"] for b in run.state.facts.batches.values()]
     first = purposes[0]
     assert 0 < first.count("gold") == int(np.ceil(0.3 * (len(first) - first.count("gold"))))
-    out = found["people"]["out"]
+    out = found["crew"]["out"]
     assert "synthetic-001" in out, "nonsense on every test image"
     assert "test images" in out["synthetic-001"]
     told = Journal(tmp_path / "run" / "annotator" / "agency" / "out.jsonl").entries()
     assert {e["worker"] for e in told} == set(out)
-    assert found["people"]["tests"] > 5
-    assert 0 < found["people"]["quality"] < 1
+    assert found["crew"]["tests"] > 5
+    assert 0 < found["crew"]["quality"] < 1
     labels = {label.row: label for label in run.labels()}
     known = [json.loads(line)["name"] for line in gold.read_text().splitlines()]
     rows = [run.items.name.index(name) for name in known]
@@ -155,8 +155,8 @@ def test_gold_teaches_skills(source: tuple[Path, Path], tmp_path: Path) -> None:
 
 def test_a_cap_for_each_person(source: tuple[Path, Path], tmp_path: Path) -> None:
     _, found = _run(tmp_path / "run", runs.settings(*source, run__annotator="agency", people__most_answers=15))
-    assert found["people"]["out"]
-    assert all("as many as one person may" in why for why in found["people"]["out"].values())
+    assert found["crew"]["out"]
+    assert all("as many as one person may" in why for why in found["crew"]["out"].values())
     people = gtloop.open(tmp_path / "run").state.facts.people
     assert all((p.answers >= 15) == bool(p.out) for p in people.values())
 
@@ -207,7 +207,7 @@ def test_misfits_are_rejected_by_a_rule_and_cost_nothing(source: tuple[Path, Pat
     assert rejected
     assert {s.worker for s in rejected} == {"synthetic-001"}
     assert all(s.reason.startswith("The answer can't be used: ") for s in rejected), "a worker has to be told why"
-    assert found["people"]["rejected"] == len(rejected)
+    assert found["crew"]["rejected"] == len(rejected)
     paid = len(Agency.heard) - len(rejected)
     assert found["cost_usd"]["human"] == pytest.approx(0.04 * paid)
     assert found["cost_usd"]["fees"] == pytest.approx(0.015 * paid)
@@ -329,8 +329,13 @@ def test_others_leaves_out_who_made_a_label(finished: tuple[Path, Any]) -> None:
 
 
 def test_an_annotator_that_shows_no_proposals_says_so(source: tuple[Path, Path], tmp_path: Path) -> None:
-    runs.cli(*runs.small(source[0], tmp_path / "run"))
-    ended = runs.cli("review", tmp_path / "run", "--n", 5)
+    class Blunt(Synthetic):
+        name = "blunt"
+        modes = frozenset({"draw"})
+
+    module = _module(Blunt)
+    runs.cli(*runs.small(source[0], tmp_path / "run", "--annotator", "blunt"), modules=[module])
+    ended = runs.cli("review", tmp_path / "run", "--n", 5, modules=[module])
     assert ended.code == 1
     assert "can't show labels to verify" in ended.error
 

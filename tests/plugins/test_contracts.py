@@ -17,6 +17,7 @@ from gtloop.testing import (
     DetectorContract,
     ExecutorContract,
     FormatContract,
+    ObserverContract,
     SamplerContract,
     ScoreContract,
     TaskContract,
@@ -39,6 +40,7 @@ from gtloop_plugins.formats.jsonl import JsonLines
 from gtloop_plugins.formats.parquet import Parquet
 from gtloop_plugins.formats.voc import Voc
 from gtloop_plugins.formats.yolo import Yolo
+from gtloop_plugins.observers.webhook import Webhook
 from gtloop_plugins.samplers.coreset import Coreset
 from gtloop_plugins.samplers.diverse import Diverse
 from gtloop_plugins.samplers.most_objects import MostObjects
@@ -250,6 +252,13 @@ class TestLocal(ExecutorContract):
 class TestLocalOneByOne(ExecutorContract):
     plugin = Local
     options = {"decoders": 1, "batch_size": 1}
+
+
+class TestWebhook(ObserverContract):
+    """With nobody at the address: its test has one who listens."""
+
+    plugin = Webhook
+    options = {"url": "http://127.0.0.1:9/", "on": ("confirm",)}
 
 
 @pytest.mark.parametrize("kind", list(KINDS))

@@ -233,7 +233,7 @@ def _finished(here: Site, ended: Ended) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("site", ["detector", "sampler", "score", "executor"], indirect=True)
+@pytest.mark.parametrize("site", ["detector", "sampler", "score", "executor", "observer"], indirect=True)
 def test_its_readme_runs(site: tuple[Site, list[str]]) -> None:
     here, (command,) = site
     careful = " -o annotators.synthetic.noise=0 -o annotators.synthetic.spammers=0"

@@ -109,5 +109,14 @@ ADVICE: Mapping[str, str] = {
     "returns another count.",
     "check_no_items_no_predictions": "Yield nothing where there are no items.",
     "check_fit_reaches_the_detector": "Pass examples, workdir, seed, init, effort and progress on to detector.fit.",
+    # observer
+    "check_constructing_starts_nothing": "Let __init__ keep the options only; start threads and write files with the "
+    "first event that needs them.",
+    "check_takes_every_event": "Look at the events that you know and return for all others; context.workdir may have "
+    "to be made.",
+    "check_observing_is_quick": "Hand slow work, such as the network, to a thread through a bounded queue.",
+    "check_event_and_state_are_not_changed": "Only read event and state; copy what you keep.",
+    "check_goes_on_in_another_process": "Let an object take up what another left in context.workdir, finished or not.",
+    "check_close_is_bounded": "Wait for what is under way with a limit (join(timeout)), and let close be called again.",
 }
 """Name of a check to what a plugin's author does where it fails."""

@@ -16,6 +16,7 @@ from gtloop.errors import GtloopError
 from gtloop.interfaces import Annotator, Context, Detector, Example, Plugin, Task
 from gtloop.records import Item, Payload, Request
 from gtloop.registry import Registry
+from gtloop.testing import history
 from gtloop.testing.fakes import CATEGORIES, tiny_items, tiny_truth
 
 People = Callable[[Annotator, Sequence[Request], Path], None]
@@ -130,7 +131,7 @@ class Case:
     @cached_property
     def context(self) -> Context:
         """The context of every instance, but for its workdir."""
-        base = Context(categories=CATEGORIES, read_labels=self._read_labels)
+        base = Context(categories=CATEGORIES, read_labels=self._read_labels, run="tiny")
         return dataclasses.replace(base, task=self.task, form=self.task.form()) if self.task_name else base
 
     @cached_property
@@ -171,6 +172,8 @@ def task_names(cls: type[Plugin], registry: Registry) -> list[str]:
         return [cls.name]
     if cls.kind in ("sampler", "executor"):
         return [""]
+    if cls.kind == "observer":
+        return [history.TASK]
     installed = registry.providers("task")
     if cls.kind == "score":
         return [p.cls.name for p in installed if cls.needs <= set(getattr(p.cls, "feature_names", ()))] or [""]

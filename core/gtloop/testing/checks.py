@@ -23,6 +23,7 @@ from gtloop.testing.checks_common import COMMON_CHECKS, check_can_be_built
 from gtloop.testing.checks_detector import DETECTOR_CHECKS
 from gtloop.testing.checks_executor import EXECUTOR_CHECKS
 from gtloop.testing.checks_format import FORMAT_CHECKS
+from gtloop.testing.checks_observer import OBSERVER_CHECKS
 from gtloop.testing.checks_ranking import SAMPLER_CHECKS, SCORE_CHECKS
 from gtloop.testing.checks_task import TASK_CHECKS
 
@@ -36,6 +37,7 @@ KIND_CHECKS: dict[str, tuple[Check, ...]] = {
     "score": SCORE_CHECKS,
     "format": FORMAT_CHECKS,
     "executor": EXECUTOR_CHECKS,
+    "observer": OBSERVER_CHECKS,
 }
 ALL_CHECKS: dict[str, tuple[Check, ...]] = {
     kind: (*COMMON_CHECKS, check_can_be_built, *own) for kind, own in KIND_CHECKS.items()

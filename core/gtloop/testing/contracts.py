@@ -104,3 +104,7 @@ class FormatContract(Contract):
 
 class ExecutorContract(Contract):
     kind = "executor"
+
+
+class ObserverContract(Contract):
+    kind = "observer"

@@ -36,6 +36,7 @@ class SyntheticOptions(Options):
     cannot_tell: float = Field(0.0, ge=0, le=1, description="probability that a worker answers 'cannot tell'")
     expire: float = Field(0.0, ge=0, le=1, description="share of requests that expire before all have answered")
     seconds: float = Field(1.0, ge=0, description="multiplies the active seconds of an answer")
+    tolerance: float = Field(0.3, ge=0, le=1, description="error up to which people let a label pass that they are shown")
 
 
 class _Turn(NamedTuple):
@@ -56,6 +57,7 @@ class Synthetic(Annotator):
     name = "synthetic"
     summary = "simulated people of mixed skill who answer from the truth at once"
     Options = SyntheticOptions
+    modes = frozenset({"draw", "verify", "adjust"})
     needs = frozenset({"truth"})
 
     def submit(self, requests: Sequence[Request]) -> None:
@@ -175,7 +177,7 @@ class Synthetic(Annotator):
 
     def _answer(self, request: Request, turn: _Turn, at: str) -> Answer:
         rng = keyed.rng(self.context.seed, "answer", request.id, turn.worker)
-        said = Simulated("declined", None, 1.0) if turn.declined else self._says(request.item, turn.worker, rng)
+        said = Simulated("declined", None, 1.0) if turn.declined else self._says(request, turn.worker, rng)
         return Answer(
             id=keyed.digest(request.id, _name(turn.worker)),
             request=request.id,
@@ -187,13 +189,20 @@ class Synthetic(Annotator):
             at=at,
         )
 
-    def _says(self, item: Item, worker: int, rng: np.random.Generator) -> Simulated:
+    def _says(self, request: Request, worker: int, rng: np.random.Generator) -> Simulated:
         if self.context.truth is None:
             raise Unsupported(NO_TRUTH)
+        item, shown = request.item, request.proposal
         truth = self.context.truth(item)
         if rng.random() < self.options.cannot_tell or truth is None:
             return Simulated("cannot_tell", None, float(rng.lognormal(math.log(3), 0.5)))
-        return self._task.simulate(truth, self._personas[worker], item, rng)
+        said = self._task.simulate(truth, self._personas[worker], item, rng)
+        if request.mode == "draw" or shown is None:
+            return said
+        # nobody measures what is shown: what is about right passes, which is what anchoring is
+        if self._task.error(truth, shown) <= self.options.tolerance:
+            return Simulated("label", shown, said.seconds / 3)
+        return said if request.mode == "adjust" else Simulated("wrong", None, said.seconds / 3)
 
 
 def _name(worker: int) -> str:

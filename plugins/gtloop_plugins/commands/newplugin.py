@@ -29,6 +29,7 @@ SUMMARIES = {
     "score": "mixes the least and the mean confidence of an image's objects",
     "format": "tab-separated boxes, one line for each",
     "executor": "fits and predicts in this process, one batch after the other",
+    "observer": "adds a line to a table whenever labels arrive",
 }
 """Kind to what its skeleton does: the summary of the plugin and of the distribution."""
 

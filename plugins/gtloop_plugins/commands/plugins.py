@@ -19,7 +19,18 @@ if TYPE_CHECKING:
 app = typer.Typer(help="What is installed, its options, and the contract of plugins.", no_args_is_help=False)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Kind = Annotated[str, typer.Option("--kind", help="Kind of plugin, where several kinds share the name.")]
-CAPABILITIES = ("tasks", "forms", "trainable", "spends_money", "patient", "reads", "writes", "metric", "feature_names")
+CAPABILITIES = (
+    "tasks",
+    "forms",
+    "modes",
+    "trainable",
+    "spends_money",
+    "patient",
+    "reads",
+    "writes",
+    "metric",
+    "feature_names",
+)
 
 
 @app.callback(invoke_without_command=True)

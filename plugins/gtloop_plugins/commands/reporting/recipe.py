@@ -99,10 +99,11 @@ def _preset(settings: Settings) -> Settings:
 
 
 def _plugins(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Kind and name of the plugins whose options tell: the chosen ones, and all formats."""
+    """Kind and name of the plugins whose options tell: the chosen ones, all formats, and observers that are on."""
     for kind in KINDS:
         chosen = getattr(settings.run, kind, None)
-        yield from ((kind, name) for name in (settings.formats if chosen is None else [chosen]))
+        names = getattr(settings, table_name(kind)) if chosen is None else [chosen]
+        yield from ((kind, name) for name in names)
 
 
 def _given(kind: str, name: str, settings: Settings, registry: Registry) -> Iterator[Row]:
@@ -159,6 +160,8 @@ def _changed(key: str, value: Any, registry: Registry) -> str:
     table, _, name = key.partition(".")
     if table not in PLUGIN_TABLES:
         return f"{key} {_text(value)}"
+    if value is None:
+        return f"{key}: off"
     given = options(table.removesuffix("s"), name, value, registry)
     return f"{key}: " + (", ".join(f"{option} {text}" for option, text, _ in given) or "defaults")
 

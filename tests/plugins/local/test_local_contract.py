@@ -1,0 +1,34 @@
+"""Annotator ``local`` keeps the contract, with people who answer over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from deskparts import PEOPLE, Visitor, links_of, page, row_of
+
+from gtloop.interfaces import Annotator
+from gtloop.records import Request
+from gtloop.testing import AnnotatorContract
+from gtloop.testing.fakes import tiny_truth
+from gtloop_plugins.annotators.local import Local
+
+
+class TestLocal(AnnotatorContract):
+    plugin = Local
+    options = {"people": PEOPLE}
+
+    def play_people(self, annotator: Annotator, requests: Sequence[Request], workdir: Path) -> None:
+        """Everybody does what there is for them, by what they see."""
+        assert isinstance(annotator, Local)
+        assert annotator.context.task is not None
+        truths = tiny_truth(annotator.context.task.name)
+        assert truths is not None
+        items = [r.item for r in requests]
+        with page(annotator) as browser:
+            for name in PEOPLE:
+                visitor = Visitor(browser(), links_of(annotator)[name])
+                while (found := visitor.next())["state"] == "task":
+                    seen = visitor.get(found["task"]["image"])
+                    said = visitor.say(found["task"]["id"], truths[row_of(seen.content, items)])
+                    assert said.status_code == 200, said.text
