@@ -164,7 +164,7 @@ class Consolidated(NamedTuple):
 class Hint(NamedTuple):
     """What core knows of an item besides its answers.
 
-    ``gold``: the label that is known to be right, where the item tests workers; core mixes none in yet. ``raw``: what
+    ``gold``: the label that is known to be right, where the item tests workers (``people.gold``). ``raw``: what
     a model predicts that never saw the item's label; None for every item that validates or may do so, and where there
     is no model yet.
     """

@@ -17,7 +17,7 @@ from gtloop import masks
 from gtloop.interfaces import Form, Primitive
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "e2e")]
 
 from conftest import CHROMIUM, FLAGS, LAPTOP, TABLET
 from desks import Desk
@@ -111,6 +111,7 @@ def boxes(studio: Studio) -> None:
 
         def offline(v: Visitor) -> None:
             task = v.ready()
+            v.until("work.ahead !== null")
             v.context.set_offline(True)
             for _ in range(2):
                 task = v.ready()
@@ -200,9 +201,7 @@ def review(studio: Studio) -> None:
 
 def screens(studio: Studio) -> None:
     with desk("digits", 1, task="classification", classes=["zero", "one"]) as d:
-        d.local.cancel(["draw-1000"])
-        for _ in (1,):
-            d.local.cancel([f"draw-{p.stem}" for p in sorted((SHARED / "digits").rglob("*.png"))[:1]])
+        d.local.cancel([f"draw-{p.stem}" for p in sorted((SHARED / "digits").rglob("*.png"))[:1]])
         studio.shoot("waiting", d.links["Anna"], lambda v: v.state("wait"))
         d.collect()
         anna = _worker(d, "Anna")
@@ -217,7 +216,41 @@ def _worker(d: Desk, name: str) -> str:
         return str(c.execute("SELECT id FROM person WHERE name = ?", (name,)).fetchone()[0])
 
 
-SCENES = {f.__name__: f for f in (boxes, hostile, choice, segmentation, forms, review, screens)}
+def board(studio: Studio) -> None:
+    """The dashboard of a run half way, and the screen of who comes when it is over."""
+    import runs
+
+    with tempfile.TemporaryDirectory() as folder:
+        images, truth = runs.make_images(Path(folder), 180)
+        given, root = runs.settings(images, truth), Path(folder) / "run"
+        child = runs.spawn(root, given, kill_at=20)
+        child.join()
+        with desk("raccoons/images", 30, task="bbox", classes=["raccoon"], run=str(root)) as d:
+
+            def work(v: Visitor) -> None:
+                for _ in range(4):
+                    task = v.ready()
+                    v.press("e")
+                    v.next_after(task)
+                    v.send()
+
+            studio.shoot("working", d.links["Anna"], work)
+
+            def invite(v: Visitor) -> None:
+                v.page.wait_for_timeout(1500)
+                v.page.get_by_label("Name").fill(f"Zoe {v.page.viewport_size['width']}")
+                v.page.get_by_role("button", name="Invite").click()
+                v.page.wait_for_timeout(2500)
+
+            studio.shoot("dashboard", d.links["dashboard"], invite, full=True)
+        runs.run_here(root, given)
+        with desk("digits", 1, task="bbox", classes=["raccoon"], run=str(root)) as d:
+            d.local.cancel([f"draw-{p.stem}" for p in sorted((SHARED / "digits").rglob("*.png"))[:1]])
+            studio.shoot("done", d.links["Anna"], lambda v: v.state("done"))
+            studio.shoot("dashboard-finished", d.links["dashboard"], lambda v: v.page.wait_for_timeout(1500), full=True)
+
+
+SCENES = {f.__name__: f for f in (boxes, hostile, choice, segmentation, forms, review, screens, board)}
 
 
 def main() -> None:

@@ -38,6 +38,7 @@ def test_a_small_job_by_mouse_to_the_end(desk: Desk, visit: Callable[..., Any]) 
     anna.drag((10, 10), (60, 60))
     anna.page.get_by_role("button", name="Submit").click()
     anna.next_after(third)
+    anna.send()
     found = desk.wait(3)
     assert [a.outcome for a in found] == ["label", "empty", "label"]
     boxes = found[0].payload["boxes"]
@@ -67,6 +68,7 @@ def test_the_keyboard_alone(desk: Desk, visit: Callable[..., Any]) -> None:
     assert len(anna.objects()) == 2
     anna.press("Control+Shift+z", "Enter")
     anna.next_after(task)
+    anna.send()
     (answer,) = desk.wait(1)
     assert [b["category"] for b in answer.payload["boxes"]] == ["fox"]
 
@@ -131,6 +133,7 @@ def test_touch_on_a_tablet(desk: Desk, visit: Callable[..., Any]) -> None:
         assert anna.at(110, 110) == pytest.approx(before, abs=25)
     anna.page.get_by_role("button", name="Submit").tap()
     anna.next_after(task)
+    anna.send()
     assert len(desk.wait(1)[0].payload["boxes"]) == 1
 
 
@@ -159,4 +162,5 @@ def test_what_is_drawn_is_not_dropped_by_one_key(desk: Desk, visit: Callable[...
     assert anna.ready() == task
     anna.press("s")
     anna.next_after(task)
+    anna.send()
     assert desk.wait(1)[0].outcome == "declined"

@@ -28,6 +28,7 @@ def test_a_small_job_by_keys_and_buttons_to_the_end(open_desk: OpenDesk, visit: 
     task = anna.ready()
     anna.press("c")
     anna.next_after(task)
+    anna.send()
     found = desk.wait(5)
     assert [(a.payload or {}).get("category") for a in found] == ["cat", "emu", "dog", "emu", None]
     assert found[-1].outcome == "cannot_tell"
@@ -48,6 +49,8 @@ def test_a_slip_is_undone_also_after_the_last_image(open_desk: OpenDesk, visit: 
     assert anna.ready() == task
     assert desk.collect() == []
     anna.press("2")
+    anna.next_after(task)
+    anna.send()
     assert desk.wait(1)[0].payload == {"category": "dog"}
 
 
@@ -69,4 +72,5 @@ def test_search_beyond_nine(open_desk: OpenDesk, visit: Callable[..., Any]) -> N
     task = anna.ready()
     anna.press("Escape", "5")
     anna.next_after(task)
+    anna.send()
     assert [a.payload["category"] for a in desk.wait(3)] == ["breed 27", "breed 31", "breed 04"]

@@ -46,6 +46,7 @@ def test_a_small_job_to_the_end(open_desk: OpenDesk, visit: Callable[..., Any]) 
     task = anna.ready()
     anna.press("e")
     anna.next_after(task)
+    anna.send()
     drawn, empty = maps(desk, 2)
     assert (empty == masks.BACKGROUND).all()
     polygon = masks.from_polygons([[20, 20, 120, 20, 120, 100, 20, 100]], (240, 320))
@@ -75,6 +76,7 @@ def test_undo_redo_and_fill(open_desk: OpenDesk, visit: Callable[..., Any]) -> N
         anna.click(*corner)
     anna.press("Enter", "Enter")  # closes; sends
     anna.next_after(task)
+    anna.send()
     (found,) = maps(desk, 1)
     assert found[110, 110] == 1 and found[60, 100] == 0, "free pixels only: the outline stays"
     assert found[45, 45] == 1 and found[200, 200] == masks.BACKGROUND
@@ -93,6 +95,7 @@ def test_a_proposal_is_corrected_and_the_rest_stays_exact(open_desk: OpenDesk, v
     anna.drag((100, 100), (150, 100))
     anna.press("Enter")
     anna.next_after(task)
+    anna.send()
     (found,) = maps(desk, 1)
     assert (found[100, 100:150] == 1).all()
     assert np.array_equal(found[:90], index[:90]) and np.array_equal(found[112:], index[112:])
@@ -126,6 +129,7 @@ def test_a_stroke_on_a_4k_image_is_smooth(open_desk: OpenDesk, visit: Callable[.
     assert both < 16, f"a move and its drawing take {both:.1f} ms"
     anna.press("Enter")
     anna.next_after(task)
+    anna.send()
     (found,) = maps(desk, 1)
     assert found.shape == (2160, 3840) and found[500, 3399] == 0 and (found == 0).mean() > 0.05
 
@@ -140,6 +144,7 @@ def test_masks_by_touch(open_desk: OpenDesk, visit: Callable[..., Any]) -> None:
         touch.pinch((100, 100), 50, 120)
     anna.page.get_by_role("button", name="Submit").tap()
     anna.next_after(task)
+    anna.send()
     (found,) = maps(desk, 1)
     assert (found[60, 61:179] == 1).all() and not (found[100:] == 1).any()
 

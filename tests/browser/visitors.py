@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
 
+PATIENCE_S = 15.0
+APP = "/static/js/app.js"
 WHERE = """async () => {
     const { view } = await (await import("/static/js/app.js")).app;
     const box = view.container.getBoundingClientRect();
@@ -42,22 +45,25 @@ class Visitor:
         found: str = self.page.evaluate("async () => (await (await import('/static/js/app.js')).app).work.current.task.id")
         return found
 
-    def image(self) -> str:
-        """Which of the painted images is shown: its rectangle's left edge, as a person sees it."""
-        script = """async () => {
-            const { work } = await (await import("/static/js/app.js")).app;
-            const { bitmap } = work.current;
-            const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
-            const c = canvas.getContext("2d");
-            c.drawImage(bitmap, 0, 0);
-            return [...c.getImageData(0, 0, bitmap.width, bitmap.height).data].reduce((a, v, i) => (a * 31 + v * (i % 7)) % 1e9, 7);
-        }"""
-        return str(self.page.evaluate(script))
-
     def next_after(self, task: str) -> None:
         """Wait until another task is shown, or none."""
-        script = """async (task) => (await (await import("/static/js/app.js")).app).work.current?.task.id !== task"""
-        self.page.wait_for_function(script, arg=task)
+        self.until(f"work.current?.task.id !== '{task}'")
+
+    def until(self, holds: str) -> None:
+        """Wait until something holds of the page's parts (``work``, ``bench``, ``outbox``)."""
+        script = f"async () => {{ const {{ work, bench, outbox }} = await (await import('{APP}')).app; return {holds} }}"
+        deadline = time.monotonic() + PATIENCE_S
+        while not self.page.evaluate(script):
+            assert time.monotonic() < deadline, f"it never came to: {holds}"
+            time.sleep(0.02)
+
+    def send(self) -> None:
+        """Let the last answer go without the moment in which it can be taken back."""
+        self.page.evaluate("""async () => {
+            const { outbox } = await (await import("/static/js/app.js")).app;
+            for (const entry of outbox.entries) entry.due = 0;
+            outbox.pump();
+        }""")
 
     def state(self, name: str, timeout: float = 15_000) -> None:
         self.page.wait_for_selector(f"body[data-state={name}]", timeout=timeout)

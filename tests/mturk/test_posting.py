@@ -87,7 +87,7 @@ def test_no_more_is_posted_than_a_request_may_cost(start: Start, tmp_path: Path)
     poor = two.model_copy(update={"id": "poor", "max_price": 30_000})
     dearer.submit([poor])
     assert len(hits(emulator)) == 2
-    assert [(c.request, c.delivered, c.reason) for c in dearer.collect("", 1).closed] == [("poor", 0, "declined")]
+    assert [(c.request, c.delivered, c.reason) for c in dearer.collect("", 30).closed] == [("poor", 0, "declined")]
     assert affordable(90_000, 2, False, 30_000) is None
 
 
@@ -97,13 +97,13 @@ def test_growth_enlarges_the_hit(start: Start, tmp_path: Path) -> None:
     (request,) = requests(tmp_path, 1, answers=2)
     annotator.submit([request])
     emulator.ask("work")
-    first = annotator.collect("", 1)
+    first = annotator.collect("", 30)
     assert [c.delivered for c in first.closed] == [2]
     annotator.submit([request.model_copy(update={"answers": 6})])
     annotator.submit([request.model_copy(update={"answers": 6})])
     assert [h["most"] for h in hits(emulator)] == [6]
     emulator.ask("work")
-    second = annotator.collect(first.cursor, 1)
+    second = annotator.collect(first.cursor, 30)
     assert len({a.worker for a in (*first.answers, *second.answers)}) == 6
     assert [c.delivered for c in second.closed] == [6]
 
@@ -117,11 +117,11 @@ def test_growth_beyond_nine_takes_a_second_hit_that_others_answer(start: Start, 
     annotator.submit([request.model_copy(update={"answers": 12})])
     assert [h["most"] for h in hits(emulator)] == [9], "the second waits until all workers of the first are known"
     emulator.ask("work")
-    got = annotator.collect("", 2)
+    got = annotator.collect("", 30)
     assert [h["most"] for h in hits(emulator)] == [9, 3]
     assert not got.closed
     emulator.ask("work")
-    more = annotator.collect(got.cursor, 2)
+    more = annotator.collect(got.cursor, 30)
     answers = [*got.answers, *more.answers]
     assert len({a.worker for a in answers}) == len(answers) == 12
     assert {(a.price, a.fee) for a in answers} == {(60_000, 12_000)}, "neither HIT has ten assignments"
@@ -204,10 +204,10 @@ def test_cancel_expires_and_closes_when_nobody_is_at_work(start: Start, tmp_path
     first = hits(emulator)[0]["id"]
     taken = emulator.ask("accept", worker="AHUMAN", hit=first)
     annotator.cancel(["r0", "r1", "no-such"])
-    got = annotator.collect("", 1)
+    got = annotator.collect("", 30)
     assert [(c.request, c.reason) for c in got.closed] == [("r1", "cancelled")], "somebody is still at work on r0"
     emulator.ask("submit", assignment=taken, answer="")
-    more = annotator.collect(got.cursor, 1)
+    more = annotator.collect(got.cursor, 30)
     assert [a.request for a in more.answers] == ["r0"], "who had accepted is heard, and paid"
     assert [(c.request, c.delivered, c.reason) for c in more.closed] == [("r0", 1, "cancelled")]
 
@@ -219,7 +219,7 @@ def test_cancelled_while_it_was_unknown_whether_it_was_posted(start: Start, tmp_
     annotator = build(tmp_path / "work", emulator)
     annotator.cancel(["r0", "r1"])
     assert all(h["expires"] < 1.5e9 for h in hits(emulator))
-    assert {c.reason for c in annotator.collect("", 1).closed} == {"cancelled"}
+    assert {c.reason for c in annotator.collect("", 30).closed} == {"cancelled"}
 
 
 # --------------------------------------------------------------------------------------------- check
@@ -272,14 +272,14 @@ def test_production_needs_the_dollars_said(start: Start, tmp_path: Path) -> None
 
     with pytest.raises(ConfigError, match=r"up to \$52.00 .*-o annotators.mturk.confirm_usd=52.00"):
         real(None).check(52_000_000)
-    with pytest.raises(ConfigError, match="confirm_usd=52.00"):
+    with pytest.raises(ConfigError, match=r"confirm_usd=52.00"):
         real(51.99).check(52_000_000)
     real(52).check(52_000_000)
-    with pytest.raises(ConfigError, match="confirm_usd=0.29"):
+    with pytest.raises(ConfigError, match=r"confirm_usd=0.29"):
         real(0.28).submit(requests(tmp_path, 2))
     assert hits(emulator) == []
     real(0.29).submit(requests(tmp_path, 2))
-    with pytest.raises(ConfigError, match="confirm_usd=0.30"):
+    with pytest.raises(ConfigError, match=r"confirm_usd=0.30"):
         real(0.29).check(10_000)
     assert len(hits(emulator)) == 2
 

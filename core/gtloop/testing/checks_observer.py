@@ -50,10 +50,14 @@ def check_takes_every_event(case: Case) -> None:
 
 def check_observing_is_quick(case: Case) -> None:
     """No event takes long: the run waits."""
-    observer = case.build("quick")
-    took = [(_seconds(observer, told), getattr(told.event, "type", "")) for told in history()]
-    observer.close()
-    slowest, kind = max(took)
+    took: dict[int, float] = {}
+    for once in range(2):  # the better of two: a busy machine is not the observer's fault
+        observer = case.build(f"quick-{once}")
+        for n, told in enumerate(history()):
+            took[n] = min(took.get(n, np.inf), _seconds(observer, told))
+        observer.close()
+    slowest = max(took.values())
+    kind = next(getattr(history()[n].event, "type", "") for n, seconds in took.items() if seconds == slowest)
     require(slowest <= QUICK_S, f"observe of {kind} took {slowest:.2f} s, {QUICK_S} s are bearable")
 
 

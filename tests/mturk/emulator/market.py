@@ -81,8 +81,8 @@ class Market:
             t,
         )[0]
         taken = (
-            "SELECT count(*) FROM assignment a WHERE a.hit = h.id AND (a.status IN ('Submitted', 'Approved', 'Rejected') "
-            "OR (a.status = 'Accepted' AND a.deadline > ?))"
+            "SELECT count(*) FROM assignment a WHERE a.hit = h.id AND "
+            "(a.status IN ('Submitted', 'Approved', 'Rejected') OR (a.status = 'Accepted' AND a.deadline > ?))"
         )
         offered = self.books.one(
             f"SELECT coalesce(sum((h.reward + h.fee) * (h.most - ({taken}))), 0) FROM hit h "

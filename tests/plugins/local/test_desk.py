@@ -160,6 +160,17 @@ def test_excluded_people_reviewers_and_blocked_ones_get_nothing_to_draw(tmp_path
     assert work.next(b, []) == Idle("blocked", why="too many slips")
 
 
+def test_a_request_that_grows_may_exclude_more_people(tmp_path: Path) -> None:
+    local = make_local(tmp_path)
+    a, b, c = claims(local, "a", "b", "c")
+    local.submit(make_requests(tmp_path, 1))
+    work = site_of(local).work
+    work.answer(a, take(work, a).task, LABEL)
+    local.submit(make_requests(tmp_path, 1, answers=2, exclude_workers=(b.person,)))
+    assert work.next(b, []) == Idle("others")
+    assert take(work, c).request.id == "request-0"
+
+
 def test_a_block_gives_back_what_is_held_and_refuses_the_answer(tmp_path: Path) -> None:
     local = make_local(tmp_path)
     local.submit(make_requests(tmp_path, 1))

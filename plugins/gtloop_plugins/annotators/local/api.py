@@ -71,10 +71,7 @@ def label_routes(site: Site) -> Any:
 
     @router.post("/submit")
     def submit(body: SubmitBody, claim: Claim = who) -> JSONResponse:
-        try:
-            site.work.answer(claim, body.task, Said(body.outcome, body.payload, body.active_seconds))
-        except (ValueError, RecursionError):  # JSON that can't be written: NaN, or nested too deep
-            raise Refused(422, "bad_payload", "payload: it is no plain JSON") from None
+        site.work.answer(claim, body.task, Said(body.outcome, body.payload, body.active_seconds))
         return JSONResponse({"ok": True, "progress": figures.progress(site.database, claim.person)})
 
     @router.post("/draft")
@@ -82,7 +79,7 @@ def label_routes(site: Site) -> Any:
         try:
             text = json.dumps(body.draft, allow_nan=False)
         except (ValueError, RecursionError):
-            raise Refused(422, "bad_draft", "draft: it is no plain JSON") from None
+            raise Refused(422, "bad_draft", "draft: not a number, or nested too deep") from None
         return JSONResponse({"ok": True, "lease_s": site.work.draft(claim, body.task, text)})
 
     @router.post("/renew")

@@ -1,8 +1,9 @@
 """The database that the driver and the web page share: ``desk.sqlite`` in the annotator's folder.
 
-SQLite in WAL mode with ``synchronous=FULL``: what is committed survives a kill and a power cut. Writers take the lock
-at once (``BEGIN IMMEDIATE``), so that a transaction never fails half-way; readers never wait. Times are seconds since
-1970, but for ``answer.at``, which is ISO 8601 in UTC.
+SQLite in WAL mode. What a transaction has changed is on disk when ``write`` returns, as with ``synchronous=FULL``; but
+the log is synced here, after the commit, so that those who commit meanwhile share one sync and nobody else waits for
+it. Writers take the lock at once (``BEGIN IMMEDIATE``), so that a transaction never fails half-way; readers never wait.
+Times are seconds since 1970, but for ``answer.at``, which is ISO 8601 in UTC.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import secrets
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,8 @@ class Database:
     def __init__(self, folder: Path) -> None:
         self._path = folder / "desk.sqlite"
         self._turn = threading.Lock()  # threads queue here, for SQLite lets who finds it busy sleep
+        self._syncing = threading.Lock()
+        self._committed = self._synced = 0
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -75,12 +78,11 @@ class Database:
 
     @contextmanager
     def write(self, durable: bool = True) -> Iterator[Connection]:
-        """A transaction that is committed, and on disk, when the block ends; undone where it raises.
+        """A transaction that is committed when the block ends; undone where it raises.
 
-        One that is not ``durable`` may be undone by a power cut, not by a kill, as long as no durable one has followed.
+        One that is not ``durable`` survives a kill; a power cut may undo it, as long as no durable one has followed.
         """
         with self._turn, self._engine.connect() as c:
-            _synchronous(c, "FULL" if durable else "NORMAL")
             c.exec_driver_sql("BEGIN IMMEDIATE")
             try:
                 yield c
@@ -88,6 +90,28 @@ class Database:
                 c.exec_driver_sql("ROLLBACK")
                 raise
             c.exec_driver_sql("COMMIT")
+            self._committed += 1
+            own = self._committed
+        if durable:
+            self._sync(own)
+
+    def sync(self) -> None:
+        """Put on disk what anybody has committed, in whatever process."""
+        # Without a log there is nothing to sync: it went to the database, which a checkpoint syncs itself.
+        with suppress(FileNotFoundError):
+            log = os.open(self._path.with_name(f"{self._path.name}-wal"), os.O_RDONLY)
+            try:
+                os.fsync(log)
+            finally:
+                os.close(log)
+
+    def _sync(self, own: int) -> None:
+        """See to it that the commit of that number is on disk; one sync does for all that wait."""
+        with self._syncing:
+            if self._synced < own:
+                upto = self._committed
+                self.sync()
+                self._synced = upto
 
     def checkpoint(self) -> None:
         """Move what is in the log to the database, beside whoever reads or writes."""
@@ -114,7 +138,12 @@ class Database:
         @event.listens_for(engine, "connect")
         def _prepare(connection: Any, _record: Any) -> None:
             connection.isolation_level = None  # the two methods above begin and end transactions
-            for pragma in ("busy_timeout=30000", "journal_mode=WAL", f"wal_autocheckpoint={LOG_PAGES}"):
+            for pragma in (
+                "busy_timeout=30000",
+                "journal_mode=WAL",
+                "synchronous=NORMAL",
+                f"wal_autocheckpoint={LOG_PAGES}",
+            ):
                 connection.execute(f"PRAGMA {pragma}")
 
         try:
@@ -131,10 +160,3 @@ class Database:
         if found != str(VERSION):
             raise RunError(f"{self._path} is of version {found}, this gtloop uses {VERSION}; use the one that made it")
         return engine
-
-
-def _synchronous(c: Connection, mode: str) -> None:
-    info = c.connection.info  # of the connection in the pool; asking SQLite each time is not free
-    if info.get("synchronous") != mode:
-        c.exec_driver_sql(f"PRAGMA synchronous={mode}")
-        info["synchronous"] = mode

@@ -93,6 +93,8 @@ class Desk:
             rows = c.exec_driver_sql(ANSWERS, (answer, BATCH)).all()
             # A closure never comes before the answers that it counts.
             ends = c.exec_driver_sql(CLOSURES, (closure,)).all() if len(rows) < BATCH else []
+        if rows or ends:
+            self._database.sync()  # or a power cut could undo what was seen here, and give its number to another
         answers = [_answer(*row[1:]) for row in rows]
         closed = [Closed(request=request, delivered=delivered, reason=why) for _, request, delivered, why in ends]
         return Collected(answers, closed, f"{rows[-1][0] if rows else answer}:{ends[-1][0] if ends else closure}")
@@ -111,12 +113,16 @@ def _submit(c: Connection, request: Request, batch: int) -> None:
     }
     known = c.exec_driver_sql("SELECT number, want FROM request WHERE id = ?", (request.id,)).first()
     if known is None:
-        number = c.exec_driver_sql(INSERT, values).lastrowid
-        for worker in request.exclude_workers:
-            c.exec_driver_sql("INSERT OR IGNORE INTO excluded VALUES (?, ?)", (number, worker))
+        _exclude(c, c.exec_driver_sql(INSERT, values).lastrowid, request)
     elif request.answers > known.want:
         c.exec_driver_sql(EXTEND, {**values, "number": known.number})
+        _exclude(c, known.number, request)
         closing.close_declined(c, known.number)
+
+
+def _exclude(c: Connection, number: int, request: Request) -> None:
+    for worker in request.exclude_workers:
+        c.exec_driver_sql("INSERT OR IGNORE INTO excluded VALUES (?, ?)", (number, worker))
 
 
 def _answer(

@@ -97,7 +97,11 @@ def _only_one(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "serve.lock").open("a+") as file:
         # more than once: who only looks whether a page is there holds it for a moment
-        if not any(_locked(file) or time.sleep(0.1) for _ in range(5)):
+        for _ in range(5):
+            if _locked(file):
+                break
+            time.sleep(0.1)
+        else:
             raise GtloopError(f"this run is served already, at {served_at(folder) or 'another process'}; use that page")
         yield
 

@@ -28,7 +28,8 @@ MAY_DO = """r.state = 'open' AND (r.mode <> 'draw' OR :role <> 'reviewer')
 IS_FREE = """r.got + (SELECT count(*) FROM lease l WHERE l.request = r.number AND l.person <> :me AND l.until > :now)
     < r.want"""
 PICK = f"""SELECT r.number, r.body FROM request r WHERE {MAY_DO} AND {IS_FREE}
-    AND (r.deadline IS NULL OR r.deadline > :now) AND r.number NOT IN (SELECT value FROM json_each(:skip)) ORDER BY r.number LIMIT 1"""
+    AND (r.deadline IS NULL OR r.deadline > :now)
+    AND r.number NOT IN (SELECT value FROM json_each(:skip)) ORDER BY r.number LIMIT 1"""
 HELD = f"""SELECT r.number, l.task FROM lease l JOIN request r ON r.number = l.request
     WHERE l.person = :me AND l.until > :now AND {MAY_DO} ORDER BY l.since, l.request"""
 ASSIGN = """INSERT INTO lease (request, person, task, image, since, until)
@@ -120,11 +121,11 @@ class Work:
             person = admit(c, claim)
             request = self._task(c, person, task).request
         # Outside the transaction: a mask of a large image takes a while.
-        said = said._replace(payload=self.check(request, said.outcome, said.payload))
+        payload = _dump(self.check(request, said.outcome, said.payload))
         with self._database.write() as c:
             person = admit(c, claim)
             notice(c, person)
-            self._take(c, person, task, said)
+            self._take(c, person, task, said, payload)
 
     def draft(self, claim: Claim, task: str, draft: str) -> float:
         """Keep a draft (JSON) and the lease; returns the seconds that it lasts.
@@ -194,10 +195,10 @@ class Work:
         request = Request.model_validate_json(row.body)
         return Task(row.number, row.task, row.image, request, _load(row.draft), row.since)
 
-    def _take(self, c: Connection, person: Person, task: str, said: Said) -> None:
+    def _take(self, c: Connection, person: Person, task: str, said: Said, payload: str | None) -> None:
         row = c.exec_driver_sql(STATE, {"task": task, "me": person.id}).one()
         if row.outcome is not None:
-            if (row.outcome, row.payload) == (said.outcome, _dump(said.payload)):
+            if (row.outcome, row.payload) == (said.outcome, payload):
                 return
             raise Refused(409, "already_answered", "you have answered this image already, in another way")
         if person.blocked is not None:
@@ -209,7 +210,7 @@ class Work:
             "number": row.number,
             "me": person.id,
             "outcome": said.outcome,
-            "payload": _dump(said.payload),
+            "payload": payload,
             "seconds": min(said.seconds, max(0.0, time.time() - row.since)),
             "price": 0 if declined else self._price,
             "at": timestamp(),
@@ -220,7 +221,12 @@ class Work:
 
 
 def _dump(payload: Payload | None) -> str | None:
-    return None if payload is None else json.dumps(payload, separators=(",", ":"), sort_keys=True)
+    if payload is None:
+        return None
+    try:
+        return json.dumps(payload, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    except (ValueError, RecursionError):
+        raise Refused(422, "bad_payload", "payload: not a number, or nested too deep") from None
 
 
 def _load(draft: str | None) -> Any:

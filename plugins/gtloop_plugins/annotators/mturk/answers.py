@@ -93,6 +93,8 @@ def _verdict(fields: Mapping[str, Any], request: Request) -> Said:
 def _label(fields: Mapping[str, Any], request: Request, form: Form) -> Said:
     if _ticked(fields.get(UNSURE)):
         return Said("cannot_tell", None)
+    if not any(p.name in fields for p in form.primitives) and not _ticked(fields.get(NOTHING)):
+        raise _Unreadable("no field of the form was sent")
     payload: Payload = {}
     nothing = True
     for p in form.primitives:

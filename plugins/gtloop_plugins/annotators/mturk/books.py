@@ -69,7 +69,7 @@ class Books:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(folder / "mturk.sqlite", timeout=30, isolation_level=None)
+        self._db = sqlite3.connect(folder / "mturk.sqlite", timeout=30, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.execute("PRAGMA secure_delete=ON")  # who is forgotten leaves no trace in free pages
@@ -82,7 +82,7 @@ class Books:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, on disk at its end."""
+        """One transaction, on disk at its end. Threads take books of their own, or turns."""
         if self._db.in_transaction:
             yield self._db
             return
@@ -168,6 +168,11 @@ class Books:
         """Change columns of a HIT."""
         self._update("hit", "number", number, columns)
 
+    def finish(self, hit: Hit) -> None:
+        """Nothing more comes of a HIT, unless it has grown in the meantime."""
+        with self.writing() as db:
+            db.execute("UPDATE hit SET done = 1 WHERE number = ? AND planned = ?", (hit.number, hit.planned))
+
     def worst_case(self) -> int:
         """What all that was ever posted or planned costs at most, micro-dollars: what came, and what may still come."""
         return int(
@@ -200,14 +205,15 @@ class Books:
         return found
 
     def take(self, assignment: str, hit: int, worker_id: str, answer: Answer) -> None:
-        """Write an answer down and tell it."""
+        """Write an answer down and tell it, once."""
         with self.writing() as db:
             db.execute("INSERT OR IGNORE INTO worker VALUES (?, ?)", (answer.worker, worker_id))
-            db.execute(
-                "INSERT INTO assignment (id, answer, hit, worker, outcome) VALUES (?, ?, ?, ?, ?)",
+            new = db.execute(
+                "INSERT OR IGNORE INTO assignment (id, answer, hit, worker, outcome) VALUES (?, ?, ?, ?, ?)",
                 (assignment, answer.id, hit, answer.worker, answer.outcome),
             )
-            self.tell(answer)
+            if new.rowcount:
+                self.tell(answer)
 
     def uncounted(self) -> list[tuple[str, int]]:
         """(assignment, number of its HIT) of what does not count, and is not settled."""

@@ -1,12 +1,11 @@
 """Answers come back: looks for HITs with news, takes each assignment in once, and closes requests.
 
 A look costs one call for every hundred HITs that are done, and one for each of those with answers that are new. HITs
-that are still open are looked at in turn, as far as time allows: nothing waits for their answers before they are done.
+that are still open are looked at in turn, a few at a time: nothing waits for their answers before they are done.
 """
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from datetime import UTC
 from typing import Any, Literal
@@ -20,7 +19,8 @@ from gtloop_plugins.annotators.mturk.service import Refused, Service
 
 GRACE_S = 600
 """After its end, and the time for one assignment, a HIT is looked at by itself if no list names it."""
-_GONE = ("HITDoesNotExist", "InvalidHITState")
+PEEKS = 20
+"""HITs that are open and looked at in one look."""
 
 
 class Collecting:
@@ -30,71 +30,62 @@ class Collecting:
         self._assignment_s, self._context, self._service, self._books = assignment_s, context, service, books
         self._turn: deque[int] = deque()
 
-    def look(self, until: float) -> bool:
-        """One look at all that is done, in the order in which it was posted; False where time was too short.
+    def look(self) -> None:
+        """Take in all that is done, in the order in which it was posted.
 
         Raises:
-            Unreachable: The service did not answer in time.
+            Unreachable: The service does not answer; what was taken in stays so.
         """
         waiting = self._books.hits("done = 0 AND hit IS NOT NULL")
-        ready: dict[str, dict[str, Any]] = {}
         ours = {h.hit for h in waiting}
+        ready: dict[str, dict[str, Any]] = {}
         for kind in sorted({h.type for h in waiting}):
-            for one in self._service.pages("list_reviewable_hits", "HITs", until, HITTypeId=kind):
-                if one["HITId"] in ours:
-                    ready[one["HITId"]] = one
-        begun = False
+            for found in self._service.pages("list_reviewable_hits", "HITs", HITTypeId=kind):
+                if found["HITId"] in ours:
+                    ready[found["HITId"]] = found
         for hit in waiting:
-            found: dict[str, Any] | None = ready.get(hit.hit or "")
-            late = now() > hit.ends + self._assignment_s + GRACE_S
-            if found is None and not late:
-                continue
-            if begun and time.monotonic() > until:
-                return False
-            begun = True
-            if found is None:
-                found = self._service.call("get_hit", until, HITId=hit.hit)["HIT"]
-                if found["HITStatus"] not in ("Reviewable", "Reviewing", "Disposed"):
-                    continue
-            self._finish(hit, found, until)
+            if hit.hit in ready:
+                self._finish(hit, ready[hit.hit])
+            elif now() > hit.ends + self._assignment_s + GRACE_S:
+                self._ask_after(hit)
         self._close()
-        return True
 
-    def peek(self, until: float) -> None:
-        """Look at HITs that are open, in turn: some have a part of their answers."""
+    def peek(self) -> None:
+        """Look at some HITs that are open, in turn: they may have a part of their answers."""
         waiting = {h.number: h for h in self._books.hits("done = 0 AND hit IS NOT NULL AND planned > 1")}
+        self._turn = deque(n for n in self._turn if n in waiting)
         self._turn.extend(sorted(waiting.keys() - set(self._turn)))
-        for _ in range(len(self._turn)):
-            if time.monotonic() > until:
-                return
-            number = self._turn.popleft()
-            if number in waiting:
-                self._take(waiting[number], until)
-                self._turn.append(number)
+        for number in list(self._turn)[:PEEKS]:
+            self._take(waiting[number])
+            self._turn.rotate(-1)
 
-    def _finish(self, hit: Hit, found: dict[str, Any], until: float) -> None:
+    def _ask_after(self, hit: Hit) -> None:
+        """A HIT that must be over, and that no list names."""
+        try:
+            found = self._service.call("get_hit", HITId=hit.hit)["HIT"]
+        except Refused:  # somebody deleted it by hand
+            self._books.change(hit.number, done=1, deleted=1)
+            return
+        if found["HITStatus"] in ("Reviewable", "Reviewing", "Disposed"):
+            self._finish(hit, found)
+
+    def _finish(self, hit: Hit, found: dict[str, Any]) -> None:
         """Take in a HIT to which nothing can come any more; somebody may still be at work on one that expired."""
-        taken = self._take(hit, until)
+        taken = self._take(hit)
         if found.get("NumberOfAssignmentsPending", 0) or found["MaxAssignments"] < hit.planned:
             return
         submitted = found["MaxAssignments"] - found.get("NumberOfAssignmentsAvailable", 0)
         if taken < submitted and now() < hit.ends and not hit.withdrawn:
             return  # the counts are ahead of the list; the next look brings the rest
-        self._books.change(hit.number, done=1)
+        self._books.finish(hit)
 
-    def _take(self, hit: Hit, until: float) -> int:
+    def _take(self, hit: Hit) -> int:
         """Write down the assignments of a HIT that are new; returns how many there are in all."""
         known = self._books.assigned(hit.number)
         request = self._books.request(hit.request)
         assert request is not None
-        try:
-            pages = self._service.pages("list_assignments_for_hit", "Assignments", until, HITId=hit.hit)
-            found = {a["AssignmentId"]: a for a in pages}
-        except Refused as e:
-            if e.code in _GONE:  # somebody deleted it by hand
-                self._books.change(hit.number, done=1, deleted=1)
-                return len(known)
-            raise
+        pages = self._service.pages("list_assignments_for_hit", "Assignments", HITId=hit.hit)
+        found = {a["AssignmentId"]: a for a in pages}
         for assignment in sorted(found.values(), key=lambda a: (a["SubmitTime"], a["AssignmentId"])):
             if assignment["AssignmentId"] not in known:
                 self._accept(hit, request, assignment)

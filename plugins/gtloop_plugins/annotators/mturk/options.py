@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from gtloop.interfaces import Options, Quote
 
@@ -68,15 +68,27 @@ class MturkOptions(Options):
     )
     min_approval: int | None = Field(None, ge=0, le=100, description="least approval rate of a worker, per cent")
     min_approved_hits: int = Field(100, ge=0, description="approved HITs from which on an approval rate says anything")
-    countries: tuple[Annotated[str, StringConstraints(pattern="^[A-Z]{2}$")], ...] = Field(
-        (), max_length=30, description="where workers live, as ISO codes"
-    )
+    countries: tuple[str, ...] = Field((), max_length=30, description="where workers live, as ISO codes: US,CA")
     masters: bool = Field(False, description="Masters only; Amazon takes 5 % more")
-    requirements: tuple[Requirement, ...] = Field((), max_length=5, description="further qualifications")
+    requirements: tuple[Requirement, ...] = Field(
+        (), max_length=4, description="further qualifications, in gtloop.toml"
+    )
     request_per_s: float = Field(5, gt=0, description="most API calls per second; fewer where Amazon throttles")
     timeout_s: float = Field(10, gt=0, description="how long one API call may take")
     patience_s: float = Field(120, gt=0, description="how long a failing call is tried again before the run stops")
     poll_s: float = Field(10, ge=0, description="least time between two looks for answers")
+
+    @field_validator("countries", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("countries")
+    @classmethod
+    def _codes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [c for c in value if len(c) != 2 or not c.isalpha() or not c.isupper()]:
+            raise ValueError(f"a country is two capital letters, not {wrong[0]!r}")
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

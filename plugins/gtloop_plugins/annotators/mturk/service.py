@@ -7,6 +7,7 @@ it is done again.
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -34,7 +35,8 @@ class Refused(GtloopError):
     """
 
     def __init__(self, operation: str, code: str, said: str) -> None:
-        super().__init__(f"MTurk refuses {operation}: {code}: {said}")
+        hint = "; add money to the account, then run again" if code == "InsufficientFunds" else ""
+        super().__init__(f"MTurk refuses {operation}: {code}: {said}{hint}")
         self.code, self.said = code, said
 
 
@@ -55,6 +57,7 @@ class Service:
         self._next = 0.0
         self._client: Any = None
         self._session_made: Any = None
+        self._lock = threading.RLock()  # a look may call beside the driver
 
     def call(self, operation: str, until: float | None = None, **given: Any) -> dict[str, Any]:
         """Call an operation by its Python name, such as ``create_hit_type``; tried again while it fails for a while.
@@ -98,36 +101,28 @@ class Service:
         Raises:
             ConfigError: There are none.
         """
-        if self._session_made is None:
-            boto3, errors = _boto3()
-            try:
-                session = boto3.Session(profile_name=self._options.profile, region_name=self._options.region)
-                found = session.get_credentials()
-            except errors.BotoCoreError as e:
-                raise ConfigError(f"AWS: {_line(e)}") from None
-            if found is None:
-                raise ConfigError(
-                    "no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
-                    "-o annotators.mturk.profile=NAME"
-                )
-            self._session_made = session
-        return self._session_made
+        with self._lock:
+            if self._session_made is None:
+                self._session_made = _session(self._options)
+            return self._session_made
 
     def _made(self) -> Any:
-        if self._client is None:
-            from botocore.config import Config
+        with self._lock:
+            if self._client is None:
+                from botocore.config import Config
 
-            seconds = self._options.timeout_s
-            config = Config(
-                connect_timeout=seconds,
-                read_timeout=seconds,
-                retries={"mode": "standard", "total_max_attempts": 1},  # ``call`` is the one that tries again
-            )
-            self._client = self.session().client("mturk", endpoint_url=self._options.address, config=config)
-        return self._client
+                seconds = self._options.timeout_s
+                config = Config(
+                    connect_timeout=seconds,
+                    read_timeout=seconds,
+                    retries={"mode": "standard", "total_max_attempts": 1},  # ``call`` is the one that tries again
+                )
+                self._client = self.session().client("mturk", endpoint_url=self._options.address, config=config)
+            return self._client
 
     def _once(self, operation: str, method: Callable[..., dict[str, Any]], given: dict[str, Any]) -> dict[str, Any]:
         from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ParamValidationError
+        from botocore.exceptions import ConnectionError as CantConnect
         from botocore.parsers import ResponseParserError
 
         try:
@@ -144,7 +139,7 @@ class Service:
             raise Refused(operation, code, said) from None
         except ParamValidationError as e:
             raise ConfigError(f"MTurk's {operation} can't be called so: {_line(e)}") from None
-        except (HTTPClientError, ResponseParserError) as e:
+        except (HTTPClientError, CantConnect, ResponseParserError) as e:
             raise _Busy(_line(e)) from None
         except BotoCoreError as e:
             raise ConfigError(f"MTurk at {self._options.address}: {_line(e)}") from None
@@ -153,19 +148,31 @@ class Service:
 
     def _wait(self) -> None:
         """Keep to the rate; what was saved in a second of rest may be spent at once."""
-        now = time.monotonic()
-        self._next = max(self._next, now - 1.0) + 1.0 / self._rate
-        if self._next > now:
-            time.sleep(self._next - now)
+        with self._lock:
+            now = time.monotonic()
+            self._next = max(self._next, now - 1.0) + 1.0 / self._rate
+            pause = self._next - now
+        if pause > 0:
+            time.sleep(pause)
 
 
-def _boto3() -> tuple[Any, Any]:
+def _session(options: MturkOptions) -> Any:
     try:
         import boto3
-        from botocore import exceptions
+        from botocore.exceptions import BotoCoreError
     except ImportError:
         raise MissingExtra("annotator 'mturk' needs boto3: pip install 'gtloop[mturk]'") from None
-    return boto3, exceptions
+    try:
+        session = boto3.Session(profile_name=options.profile, region_name=options.region)
+        found = session.get_credentials()
+    except BotoCoreError as e:
+        raise ConfigError(f"AWS: {_line(e)}") from None
+    if found is None:
+        raise ConfigError(
+            "no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
+            "-o annotators.mturk.profile=NAME"
+        )
+    return session
 
 
 def _error(e: Any) -> tuple[str, str]:

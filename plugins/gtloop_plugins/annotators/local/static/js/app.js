@@ -72,13 +72,13 @@ class App {
     work.addEventListener("show", () => this.show());
     work.addEventListener("lost", () => this.lost());
     work.addEventListener("notice", (event) => toast(event.detail.text, { kind: "warn", seconds: 8 }));
-    bench.addEventListener("change", () => work.current && work.draftSoon(() => bench.state()));
+    bench.addEventListener("change", () => work.current && work.drafts.soon(work.current, () => bench.state()));
     bench.addEventListener("submit", () => this.actions.try("submit"));
     this.outbox.addEventListener("change", () => { if (!work.current) this.show(); });
     view.addEventListener("hover", ({ detail }) => {
       byId("readout").textContent = detail && bench.drawn.length ? `${Math.floor(detail.x)}, ${Math.floor(detail.y)}` : "";
     });
-    document.addEventListener("visibilitychange", () => { if (document.hidden) work.sendDraft(); });
+    document.addEventListener("visibilitychange", () => { if (document.hidden) work.drafts.send(); });
   }
 
   show() {

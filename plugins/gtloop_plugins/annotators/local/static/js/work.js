@@ -1,13 +1,11 @@
 // What to do next: the task in work, the one fetched ahead, their leases, drafts and answers.
 
+import { Drafts } from "./drafts.js";
 import { Refused, Unreachable, connection, pause, picture, post } from "./api.js";
 
 const HOLD = 2;
 const LEAST_RENEW_MS = 1000;
 const MOST_RENEW_MS = 60_000;
-const DRAFT_KEEP_MS = 300;
-const DRAFT_SEND_MS = 2500;
-const MOST_DRAFT = 900_000;
 
 /**
  * Fires `show` (`current` has changed; it may be null, then `state` says why: loading, wait, offline, done, blocked,
@@ -16,11 +14,12 @@ const MOST_DRAFT = 900_000;
 export class Work extends EventTarget {
   constructor(outbox, store, clock) {
     super();
-    Object.assign(this, { outbox, store, clock });
+    Object.assign(this, { outbox, clock });
     this.current = this.ahead = null;
     this.state = "loading";
     this.why = "";
     this.failures = 0;
+    this.drafts = new Drafts(store, clock, (task) => this.lose([task]));
     outbox.addEventListener("sent", () => this.ask());
     outbox.addEventListener("refused", (event) => {
       this.notice(`An answer was not needed: ${event.detail.text}.`);
@@ -110,9 +109,7 @@ export class Work extends EventTarget {
 
   /** A task with its picture and its draft: `{task, blob, bitmap, draft, broken}`. */
   async load(task) {
-    const kept = await this.store.get(`draft/${task.id}`);
-    const drafts = [kept, task.draft].filter((draft) => draft && typeof draft.at === "number");
-    const item = { task, draft: drafts.sort((a, b) => b.at - a.at)[0] ?? null, bitmap: null, blob: null, broken: "" };
+    const item = { task, draft: await this.drafts.newest(task), bitmap: null, blob: null, broken: "" };
     while (!item.bitmap && !item.broken) {
       try {
         item.blob = await picture(task.image);
@@ -151,7 +148,7 @@ export class Work extends EventTarget {
   async answer(outcome, payload, state) {
     const item = this.current;
     const seconds = this.clock.seconds;
-    this.dropDraft(item);
+    this.drafts.drop(item);
     item.draft = { at: Date.now(), seconds, state };
     this.answered = item;
     const kept = this.outbox.add({ task: item.task.id, outcome, payload, active_seconds: seconds });
@@ -175,7 +172,7 @@ export class Work extends EventTarget {
     this.ahead = this.current;
     this.answered = null;
     this.put(item);
-    this.keepDraft(item.draft.state);
+    this.drafts.keep(item, item.draft.state);
     return true;
   }
 
@@ -196,43 +193,7 @@ export class Work extends EventTarget {
     post("/api/release", { tasks }).catch(() => {});
   }
 
-  // ------------------------------------------------------------------------------------------ drafts and leases
-
-  /** Keep what is drawn: here at once, at the server a little later. `make` gives the state when it is time. */
-  draftSoon(make) {
-    const item = this.current;
-    clearTimeout(this.keeping);
-    this.keeping = setTimeout(() => {
-      if (this.current === item) this.keepDraft(make());
-    }, DRAFT_KEEP_MS);
-  }
-
-  keepDraft(state) {
-    const item = this.current;
-    item.draft = { at: Date.now(), seconds: this.clock.seconds, state };
-    this.store.put(`draft/${item.task.id}`, item.draft);
-    this.sending ??= setTimeout(() => this.sendDraft(), DRAFT_SEND_MS);
-  }
-
-  async sendDraft() {
-    this.sending = null;
-    const item = this.current;
-    if (!item?.draft || item.sent === item.draft.at) return;
-    item.sent = item.draft.at;
-    if (JSON.stringify(item.draft).length > MOST_DRAFT) return;
-    try {
-      await post("/api/draft", { task: item.task.id, draft: item.draft });
-    } catch (error) {
-      if (error instanceof Refused && error.code === "lease_lost") this.lose([item.task.id]);
-    }
-  }
-
-  dropDraft(item) {
-    clearTimeout(this.keeping);
-    clearTimeout(this.sending);
-    this.sending = null;
-    this.store.remove(`draft/${item.task.id}`);
-  }
+  // ------------------------------------------------------------------------------------------ leases
 
   renewSoon() {
     const lease = (this.current?.task.lease_s ?? 60) * 1000;
@@ -265,7 +226,7 @@ export class Work extends EventTarget {
   /** Go on without an answer. */
   giveUp() {
     if (!this.current) return;
-    this.dropDraft(this.current);
+    this.drafts.drop(this.current);
     this.next();
   }
 }
