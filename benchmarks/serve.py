@@ -7,7 +7,8 @@ of its own that is kept alive, in one of ten processes; it asks for an image, fe
 (uniform) and submits two boxes, until the time is over; an owner's dashboard asks for its figures every 2 s. Every
 image wants three answers. The training is a fit of the detector ``torchvision`` with two threads in a process of its
 own, that starts before the first request and goes on until after the last. Prints a Markdown table. ``lost`` and
-``twice`` compare what the server acknowledged with what is in its database afterwards.
+``twice`` compare what the server acknowledged with what is in its database afterwards; ``wake`` is how late a process
+that does nothing wakes from a sleep meanwhile, for a machine that is busy with other work makes every time longer.
 """
 
 from __future__ import annotations
@@ -196,14 +197,14 @@ def measure(folder: Path, n: int, seconds: float, training: bool) -> dict[str, A
                 assert beside.stdout is not None
                 beside.stdout.readline()
                 time.sleep(15)  # until it is in its loop
-                found = load(port, links, seconds)
+                found, late = load(port, links, seconds)
         else:
-            found = load(port, links, seconds)
-    return {**summary(found, seconds), **books(desk, found)}
+            found, late = load(port, links, seconds)
+    return {**summary(found, seconds), "wake p99 ms": late, **books(desk, found)}
 
 
-def load(port: int, links: dict[str, str], seconds: float) -> list[dict[str, Any]]:
-    """All annotators at once; what each measured and was acknowledged."""
+def load(port: int, links: dict[str, str], seconds: float) -> tuple[list[dict[str, Any]], float]:
+    """All annotators at once: what each measured and was acknowledged; and the machine's ``lateness``."""
     until = time.time() + seconds
     names = [pair for pair in links.items() if pair[0] != "dashboard"]
     results: Any = multiprocessing.Queue()
@@ -214,12 +215,23 @@ def load(port: int, links: dict[str, str], seconds: float) -> list[dict[str, Any
     ]
     for each in (watching, *working):
         each.start()
+    late = lateness(until)
     found = [person for _ in working for person in results.get(timeout=seconds + 120)]
     for each in (watching, *working):
         each.join()
     if len(found) != len(names):
         raise SystemExit(f"{len(names) - len(found)} annotators broke off")
-    return found
+    return found, late
+
+
+def lateness(until: float) -> float:
+    """99th percentile, in ms, of how late this process wakes from a sleep: what the machine itself makes of a wait."""
+    late = []
+    while time.time() < until:
+        started = time.perf_counter()
+        time.sleep(0.01)
+        late.append(1000 * (time.perf_counter() - started) - 10)
+    return round(float(np.percentile(late, 99)), 1)
 
 
 def summary(found: list[dict[str, Any]], seconds: float) -> dict[str, Any]:

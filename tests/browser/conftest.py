@@ -14,9 +14,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
-
     from desks import Desk
+    from playwright.sync_api import Browser
     from visitors import Visitor
 
 CHROMIUM = os.environ.get("GTLOOP_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image, ImageDraw
+from serve_desk import build
+
 from gtloop.images import header
 from gtloop.records import Answer, Closed, Item, Request
-from PIL import Image, ImageDraw
-
-from serve_desk import build
 
 PATIENCE_S = 20.0
 
@@ -55,7 +55,9 @@ class Desk:
         self._cursor = ""
         self._server: subprocess.Popen[str] | None = None
 
-    def submit(self, paths: Sequence[Path], proposal: Callable[[Path], Any] = lambda path: None, **request: Any) -> None:
+    def submit(
+        self, paths: Sequence[Path], proposal: Callable[[Path], Any] = lambda path: None, **request: Any
+    ) -> None:
         """Ask for every image."""
         requests = []
         for path in paths:

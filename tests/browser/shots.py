@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
+
 from gtloop import masks
 from gtloop.interfaces import Form, Primitive
-from PIL import Image
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "e2e")]
 
-from conftest import CHROMIUM, FLAGS, LAPTOP, TABLET
-from desks import Desk
-from visitors import Visitor
+from conftest import CHROMIUM, FLAGS, LAPTOP, TABLET  # noqa: E402
+from desks import Desk  # noqa: E402
+from visitors import Visitor  # noqa: E402
 
 LONG = "Ein unanständig langer Name mit </script><img src=x onerror=alert(1)> " + "donaudampfschifffahrt" * 6
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -37,7 +38,9 @@ class Studio:
         self._looks = (("laptop-light", {"viewport": LAPTOP}, "light"), ("tablet-dark", {"viewport": TABLET}, "dark"))
         self.other: dict[str, str] = {}
 
-    def shoot(self, name: str, link: str, act: Callable[[Visitor], None], guide: bool = False, full: bool = False) -> None:
+    def shoot(
+        self, name: str, link: str, act: Callable[[Visitor], object], guide: bool = False, full: bool = False
+    ) -> None:
         for look, context, scheme in self._looks:
             touch = look.startswith("tablet")
             made = self.browser.new_context(**context, color_scheme=scheme, has_touch=touch, is_mobile=touch)
@@ -85,6 +88,7 @@ def samples(*names: str) -> list[dict[str, Any]]:
 def boxes(studio: Studio) -> None:
     pictures = samples("raccoons/images/raccoon-1.jpg", "raccoons/images/raccoon-10.jpg")
     with desk("raccoons/images", 9, task="bbox", classes=["raccoon", "fox", "badger"], samples=pictures) as d:
+
         def two(v: Visitor) -> None:
             v.ready()
             v.drag((100, 60), (420, 380))
@@ -95,10 +99,10 @@ def boxes(studio: Studio) -> None:
         studio.page("join", d.links["Anna"])
         studio.page("join-owner", d.links["dashboard"])
         studio.page("error-401", d.links["Anna"] + "x")
-        studio.shoot("boxes-guide", d.links["Anna"], lambda v: v.ready() and None, guide=True)
+        studio.shoot("boxes-guide", d.links["Anna"], Visitor.ready, guide=True)
         studio.other = {d.links["Anna"]: d.links["Ben"]}
         studio.shoot("boxes", d.links["Anna"], two)
-        studio.shoot("help", d.links["Anna"], lambda v: (v.ready(), v.page.click("#help-button")) and None)
+        studio.shoot("help", d.links["Anna"], lambda v: [v.ready(), v.page.click("#help-button")])
 
         def undo(v: Visitor) -> None:
             task = v.ready()
@@ -127,18 +131,23 @@ def hostile(studio: Studio) -> None:
               options={"people": [LONG[:80]]}) as d:  # fmt: skip
         link = next(iter(d.links.values()))
         studio.page("hostile-join", link)
-        studio.shoot("hostile", link, lambda v: (v.ready(), v.drag((100, 60), (420, 380))) and None, guide=True)
+        studio.shoot("hostile", link, lambda v: [v.ready(), v.drag((100, 60), (420, 380))], guide=True)
 
 
 def choice(studio: Studio) -> None:
     with desk("digits", 9, task="classification", classes=[str(n) for n in range(9)]) as d:
-        studio.shoot("choice", d.links["Anna"], lambda v: v.ready() and None)
+        studio.shoot("choice", d.links["Anna"], Visitor.ready)
     with desk("raccoons/images", 9, task="classification", classes=BREEDS) as d:
-        studio.shoot("choice-search", d.links["Anna"], lambda v: (v.ready(), v.press("/"), v.page.keyboard.type("ed 11")) and None)
+        studio.shoot(
+            "choice-search",
+            d.links["Anna"],
+            lambda v: [v.ready(), v.press("/"), v.page.keyboard.type("ed 11")],
+        )
 
 
 def segmentation(studio: Studio) -> None:
     with desk("streets/images", 9, task="segmentation", classes=STREETS) as d:
+
         def paint(v: Visitor) -> None:
             v.ready()
             v.press("p", "1")
@@ -166,6 +175,7 @@ def forms(studio: Studio) -> None:
              Primitive(kind="text", name="remark"))  # fmt: skip
     form = Form(task="keypoints", instructions="Click every listed point that can be seen.", primitives=parts)
     with desk("raccoons/images", 9, form=form.model_dump(mode="json"), classes=list(names)) as d:
+
         def fill(v: Visitor) -> None:
             v.ready()
             for p in ((320, 235), (230, 110), (380, 110)):
@@ -183,11 +193,15 @@ def forms(studio: Studio) -> None:
 def review(studio: Studio) -> None:
     whole = {"boxes": [{"category": "raccoon", "xyxy": [90, 50, 430, 380]}]}
     for mode in ("verify", "adjust"):
-        with desk("raccoons/images", 4, task="bbox", classes=["raccoon", "fox"], mode=mode, proposal=lambda p: whole) as d:
-            studio.shoot(f"{mode}-boxes", d.links["Rita"], lambda v: v.ready() and None)
+        with desk(
+            "raccoons/images", 4, task="bbox", classes=["raccoon", "fox"], mode=mode, proposal=lambda p: whole
+        ) as d:
+            studio.shoot(f"{mode}-boxes", d.links["Rita"], Visitor.ready)
     label = {"category": "raccoon"}
-    with desk("raccoons/images", 4, task="classification", classes=["raccoon", "fox"], mode="verify", proposal=lambda p: label) as d:
-        studio.shoot("verify-choice", d.links["Rita"], lambda v: v.ready() and None)
+    with desk(
+        "raccoons/images", 4, task="classification", classes=["raccoon", "fox"], mode="verify", proposal=lambda p: label
+    ) as d:
+        studio.shoot("verify-choice", d.links["Rita"], Visitor.ready)
 
     def regions(path: Path) -> Any:
         truth = np.asarray(Image.open(SHARED / "streets/masks" / f"{path.stem}.png"))
@@ -196,7 +210,7 @@ def review(studio: Studio) -> None:
         return masks.from_map(table[truth], STREETS).model_dump(mode="json", exclude_none=True)
 
     with desk("streets/images", 4, task="segmentation", classes=STREETS, mode="verify", proposal=regions) as d:
-        studio.shoot("verify-masks", d.links["Rita"], lambda v: v.ready() and None)
+        studio.shoot("verify-masks", d.links["Rita"], Visitor.ready)
 
 
 def screens(studio: Studio) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gtloop
 import runs
 from desks import Desk, paint
+
+import gtloop
 
 OpenDesk = Callable[..., Desk]
 
@@ -61,7 +62,8 @@ def test_it_moves_with_the_run(open_desk: OpenDesk, visit: Callable[..., Any], t
     child = runs.spawn(root, given, kill_at=12)
     child.join(120)
     early = gtloop.open(root).status()
-    assert early["state"] != "finished" and early["items"]["human"] > 0
+    assert early["state"] != "finished"
+    assert early["items"]["human"] > 0
     desk = open_desk(task="bbox", classes=["crate", "drum"], run=str(root))
     desk.serve()
     owner = visit(desk.links["dashboard"])

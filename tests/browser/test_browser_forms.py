@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from desks import Desk, paint
+
 from gtloop.interfaces import Form, Primitive
 
 OpenDesk = Callable[..., Desk]
@@ -92,8 +93,10 @@ def test_a_form_of_many_parts(open_desk: OpenDesk, visit: Callable[..., Any]) ->
     (payload,) = (a.payload for a in desk.wait(1))
     assert (payload["pose"], payload["seen"], payload["remark"]) == ("lying", ["head", "feet"], "it sleeps, 1 e s")
     (outline,), (spine,) = payload["outline"], payload["spine"]
-    assert len(outline["xy"]) == 3 and all(abs(v - 150) < 1 for v in outline["xy"][2])
-    assert spine["category"] == "spine" and len(spine["xy"]) == 3
+    assert len(outline["xy"]) == 3
+    assert all(abs(v - 150) < 1 for v in outline["xy"][2])
+    assert spine["category"] == "spine"
+    assert len(spine["xy"]) == 3
 
 
 def test_a_page_of_its_own_stays_in_its_frame(open_desk: OpenDesk, visit: Callable[..., Any]) -> None:
@@ -133,4 +136,7 @@ def test_hostile_names_are_text_and_break_nothing(open_desk: OpenDesk, visit: Ca
         assert wide[0] <= wide[1], "the page does not scroll sideways"
         for name in ("Submit", "Nothing here", "Skip"):
             box = visitor.page.get_by_role("button", name=name).bounding_box()
-            assert box and box["x"] >= 0 and box["x"] + box["width"] <= wide[1] and box["height"] >= 40
+            assert box
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= wide[1]
+            assert box["height"] >= 40

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from desks import Desk, paint
+
 from gtloop import masks
 
 OpenDesk = Callable[..., Desk]
@@ -54,9 +55,11 @@ def test_a_small_job_to_the_end(open_desk: OpenDesk, visit: Callable[..., Any]) 
     assert not (road & ~polygon).any()
     hole = polygon & ~road
     radius = 5  # 320 / 60, rounded
-    assert hole[60, 61] and abs(hole.sum() - (np.pi * radius**2 + 2 * radius * 2)) < 15
+    assert hole[60, 61]
+    assert abs(hole.sum() - (np.pi * radius**2 + 2 * radius * 2)) < 15
     tree = drawn == 1
-    assert tree[60, 200:280].all() and not tree[60 + radius + 1].any()
+    assert tree[60, 200:280].all()
+    assert not tree[60 + radius + 1].any()
     assert (drawn[200, 201:239] == masks.VOID).all()
 
 
@@ -78,8 +81,10 @@ def test_undo_redo_and_fill(open_desk: OpenDesk, visit: Callable[..., Any]) -> N
     anna.next_after(task)
     anna.send()
     (found,) = maps(desk, 1)
-    assert found[110, 110] == 1 and found[60, 100] == 0, "free pixels only: the outline stays"
-    assert found[45, 45] == 1 and found[200, 200] == masks.BACKGROUND
+    assert found[110, 110] == 1
+    assert found[60, 100] == 0, "free pixels only: the outline stays"
+    assert found[45, 45] == 1
+    assert found[200, 200] == masks.BACKGROUND
     assert found[140, 110] == 1
 
 
@@ -98,7 +103,8 @@ def test_a_proposal_is_corrected_and_the_rest_stays_exact(open_desk: OpenDesk, v
     anna.send()
     (found,) = maps(desk, 1)
     assert (found[100, 100:150] == 1).all()
-    assert np.array_equal(found[:90], index[:90]) and np.array_equal(found[112:], index[112:])
+    assert np.array_equal(found[:90], index[:90])
+    assert np.array_equal(found[112:], index[112:])
 
 
 MEASURE = """async () => {
@@ -107,7 +113,11 @@ MEASURE = """async () => {
     window.moves = [];
     for (const name of ["move", "hover"]) {
         const real = editor[name].bind(editor);
-        editor[name] = (...given) => { const t = performance.now(); real(...given); window.moves.push(performance.now() - t); };
+        editor[name] = (...given) => {
+            const t = performance.now();
+            real(...given);
+            window.moves.push(performance.now() - t);
+        };
     }
     const refresh = editor.tiles.refresh.bind(editor.tiles);
     window.frames = [];
@@ -122,16 +132,18 @@ def test_a_stroke_on_a_4k_image_is_smooth(open_desk: OpenDesk, visit: Callable[.
     anna.press("b", "1")
     anna.page.evaluate(MEASURE)
     anna.drag((400, 400), (3400, 500), (3000, 1700), (600, 1500), steps=40)
-    moves, frames = (sorted(anna.page.evaluate(name)) for name in ("moves", "frames"))
-    print(f"move: median {moves[len(moves) // 2]:.2f} ms, p95 {moves[int(len(moves) * 0.95)]:.2f} ms, {len(moves)} calls; "
-          f"frame: median {frames[len(frames) // 2]:.2f} ms, p95 {frames[int(len(frames) * 0.95)]:.2f} ms, {len(frames)} frames")  # fmt: skip
-    both = moves[int(len(moves) * 0.95)] + frames[int(len(frames) * 0.95)]
-    assert both < 16, f"a move and its drawing take {both:.1f} ms"
+    for what in ("moves", "frames"):
+        took = sorted(anna.page.evaluate(what))
+        middle, slow = took[len(took) // 2], took[int(len(took) * 0.95)]
+        print(f"{len(took)} {what}: median {middle:.2f} ms, p95 {slow:.2f} ms")
+        assert slow < 8, f"{what} take {slow:.1f} ms; half of a frame of 16 ms is theirs"
     anna.press("Enter")
     anna.next_after(task)
     anna.send()
     (found,) = maps(desk, 1)
-    assert found.shape == (2160, 3840) and found[500, 3399] == 0 and (found == 0).mean() > 0.05
+    assert found.shape == (2160, 3840)
+    assert found[500, 3399] == 0
+    assert (found == 0).mean() > 0.05
 
 
 def test_masks_by_touch(open_desk: OpenDesk, visit: Callable[..., Any]) -> None:
@@ -146,6 +158,5 @@ def test_masks_by_touch(open_desk: OpenDesk, visit: Callable[..., Any]) -> None:
     anna.next_after(task)
     anna.send()
     (found,) = maps(desk, 1)
-    assert (found[60, 61:179] == 1).all() and not (found[100:] == 1).any()
-
-
+    assert (found[60, 61:179] == 1).all()
+    assert not (found[100:] == 1).any()

@@ -9,7 +9,9 @@ from typing import Any
 from desks import Desk, paint
 
 OpenDesk = Callable[..., Desk]
-WHOLE = {"boxes": [{"category": "fox", "xyxy": [30, 20, 110, 80]}, {"category": "raccoon", "xyxy": [150, 90, 220, 170]}]}
+WHOLE = {
+    "boxes": [{"category": "fox", "xyxy": [30, 20, 110, 80]}, {"category": "raccoon", "xyxy": [150, 90, 220, 170]}]
+}
 
 
 def propose(path: Path) -> Any:
@@ -33,7 +35,8 @@ def test_verify_boxes_with_one_key_each(open_desk: OpenDesk, visit: Callable[...
     rita.send()
     found = desk.wait(4)
     assert [a.outcome for a in found] == ["label", "wrong", "cannot_tell", "label"]
-    assert found[0].payload == WHOLE and found[3].payload == WHOLE
+    assert found[0].payload == WHOLE
+    assert found[3].payload == WHOLE
 
 
 def test_verify_a_category_and_take_a_slip_back(open_desk: OpenDesk, visit: Callable[..., Any]) -> None:
@@ -71,4 +74,5 @@ def test_adjust_opens_the_editor_with_the_label(open_desk: OpenDesk, visit: Call
     first, second = desk.wait(2)
     assert first.payload["boxes"][0]["category"] == "raccoon"
     assert abs(first.payload["boxes"][0]["xyxy"][2] - 130) < 1.5
-    assert first.payload["boxes"][1] == WHOLE["boxes"][1] and second.payload == WHOLE
+    assert first.payload["boxes"][1] == WHOLE["boxes"][1]
+    assert second.payload == WHOLE

@@ -119,7 +119,9 @@ def test_a_lease_that_ran_out_is_said_and_work_goes_on(boxes: Callable[..., Desk
     ben = visit(desk.links["Ben"])
     ben.ready()
     ben.until("work.ahead !== null")
-    anna.page.evaluate("async () => { const { work } = await (await import('/static/js/app.js')).app; await work.asleep(); }")
+    anna.page.evaluate(
+        "async () => { const { work } = await (await import('/static/js/app.js')).app; await work.asleep(); }"
+    )
     banner = anna.page.locator("#banner")
     banner.get_by_text("somebody else may have it").wait_for()
     anna.press("Enter")  # she is first after all: it is still wanted
@@ -157,3 +159,37 @@ def test_idle_time_does_not_count(boxes: Callable[..., Desk], visit: Visit) -> N
     script = "async () => (await (await import('/static/js/app.js')).app).work.answered.draft.seconds"
     assert 30 <= anna.page.evaluate(script) < 45
     assert answer.active_seconds < 45
+
+
+def test_an_answer_that_is_not_accepted_comes_back(boxes: Callable[..., Desk], visit: Visit) -> None:
+    desk = boxes(2)
+    anna = visit(desk.links["Anna"])
+    task = anna.ready()
+    refusal = {"status": 422, "json": {"error": "boxes.0: too odd", "code": "bad_payload"}}
+    anna.page.route("**/api/submit", lambda route: route.fulfill(**refusal), times=1)
+    anna.drag((40, 30), (120, 90))
+    anna.press("Enter")
+    anna.next_after(task)
+    anna.send()
+    anna.page.locator("#toasts").get_by_text("Not accepted: boxes.0: too odd").wait_for()
+    anna.until(f"work.current?.task.id === '{task}'")
+    assert len(anna.objects()) == 1
+    anna.press("Enter")
+    anna.next_after(task)
+    anna.send()
+    assert len(desk.wait(1)[0].payload["boxes"]) == 1
+    anna.faults.clear()  # the refusal's status
+
+
+def test_an_image_that_is_gone_can_be_passed_on(boxes: Callable[..., Desk], visit: Visit) -> None:
+    desk = boxes(2)
+    for path in (desk.folder / "images").iterdir():
+        path.unlink()
+    anna = visit(desk.links["Anna"])
+    anna.state("broken")
+    first = anna.page.evaluate("async () => (await (await import('/static/js/app.js')).app).work.current.task.id")
+    anna.press("s")
+    anna.next_after(first)
+    anna.send()
+    assert desk.wait(1)[0].outcome == "declined"
+    anna.faults.clear()  # the missing images

@@ -42,7 +42,9 @@ class Visitor:
     def ready(self) -> str:
         """Wait for a task; its opaque id."""
         self.page.wait_for_selector("body[data-state=task]")
-        found: str = self.page.evaluate("async () => (await (await import('/static/js/app.js')).app).work.current.task.id")
+        found: str = self.page.evaluate(
+            "async () => (await (await import('/static/js/app.js')).app).work.current.task.id"
+        )
         return found
 
     def next_after(self, task: str) -> None:
@@ -51,7 +53,9 @@ class Visitor:
 
     def until(self, holds: str) -> None:
         """Wait until something holds of the page's parts (``work``, ``bench``, ``outbox``)."""
-        script = f"async () => {{ const {{ work, bench, outbox }} = await (await import('{APP}')).app; return {holds} }}"
+        script = (
+            f"async () => {{ const {{ work, bench, outbox }} = await (await import('{APP}')).app; return {holds} }}"
+        )
         deadline = time.monotonic() + PATIENCE_S
         while not self.page.evaluate(script):
             assert time.monotonic() < deadline, f"it never came to: {holds}"

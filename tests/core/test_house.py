@@ -21,7 +21,10 @@ LONGER = {
     "interfaces.py": "the one page that a plugin author reads; most of it is docstrings",
     "events.py": "all that can happen in a run, on one page; half of it is docstrings",
 }
-HEAVY = ("torch", "torchvision", "timm", "sqlalchemy", "pyarrow", "scipy", "matplotlib", "jinja2")
+HEAVY = (
+    *("torch", "torchvision", "timm", "sqlalchemy", "pyarrow", "scipy", "matplotlib", "jinja2"),
+    *("fastapi", "uvicorn", "boto3", "botocore", "itsdangerous"),
+)
 MAY_IMPORT = {("commands/demo.py", "gtloop_plugins.demo")}
 """(plugin, other plugin) pairs that are no accident: the demo command is the door of the demo's pictures."""
 LABEL_KINDS = {"bbox", "classification", "segmentation"}

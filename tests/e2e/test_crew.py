@@ -401,3 +401,44 @@ class _no_page:
 
     def __exit__(self, *_: Any) -> None:
         return None
+
+
+# ---------------------------------------------------------------------------------------------- kill
+
+
+def _child(root: Path, given: Any, kill_at: int | None) -> None:
+    from gtloop.registry import Registry
+    from gtloop.run import run_or_resume
+
+    modules = [_module(Agency), *([] if kill_at is None else [runs._killer(kill_at)])]
+    run_or_resume(root, given, Registry.load(extra_modules=modules))
+
+
+def _known(root: Path) -> dict[str, Any]:
+    f = gtloop.open(root).state.facts
+    people = {w: (p.answers, p.gold, round(p.quality, 9), p.out) for w, p in f.people.items()}
+    return {**runs.facts(root), "people": people, "rejected": sorted(f.rejected), "quote": f.quote}
+
+
+def test_killed_after_every_event_nothing_is_lost_or_paid_twice(source: tuple[Path, Path], tmp_path: Path) -> None:
+    """With test images, somebody turned away, answers rejected, fees, and a review at the end."""
+    given = runs.settings(
+        *source, run__annotator="agency", people__gold=str(_gold(source[1], 10)), people__gold_share=0.3,
+        people__gold_after=2, people__gold_quality=0.6, people__reject=["misfits", "blocked"],
+    )  # fmt: skip
+    _child(tmp_path / "unbroken", given, None)
+    kills = 0
+    while True:
+        child = runs.context.Process(target=_child, args=(tmp_path / "run", given, 1))
+        child.start()
+        child.join()
+        if child.exitcode == 0:
+            break
+        assert child.exitcode == -9
+        kills += 1
+        assert kills < 200
+    expected = _known(tmp_path / "unbroken")
+    assert kills > 15
+    assert expected["people"]
+    assert expected["rejected"]
+    assert _known(tmp_path / "run") == expected

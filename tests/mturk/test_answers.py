@@ -118,6 +118,27 @@ def test_a_proposal_is_shown_to_be_verified_or_adjusted() -> None:
     assert says(kept, BOXES, adjust) == ("label", proposal)
 
 
+@pytest.mark.parametrize(
+    ("kind", "key", "sent", "expected"),
+    [
+        ("point", "keypoints", {"x": 2, "y": 3}, [1.0, 1.5]),
+        ("polyline", "polylines", {"vertices": [{"x": 0, "y": 0}, {"x": 4, "y": 2}]}, [[0.0, 0.0], [2.0, 1.0]]),
+        ("polygon", "polygons", {"vertices": [{"x": 0, "y": 0}, {"x": 4, "y": 2}]}, [[0.0, 0.0], [2.0, 1.0]]),
+    ],
+)
+def test_points_and_lines(kind: Any, key: str, sent: dict[str, Any], expected: list[Any]) -> None:
+    form = Form(task="x", instructions="", primitives=(Primitive(kind=kind, name="marks", categories=NAMES),))
+    fields = {"marks": {key: [{"label": "drum", **sent}], "inputImageProperties": {"width": 12, "height": 8}}}
+    said = says(fields, form)
+    assert said == ("label", {"marks": [{"category": "drum", "xy": expected}]})
+    assert says({"marks": {}}, form) == ("empty", None)
+    assert "unreadable" in says({"marks": {key: [{"label": "drum", "vertices": [1], "x": None}]}}, form)[1]
+    adjust, verify = (page(form, ask(mode, proposal=said[1])) for mode in ("adjust", "verify"))
+    assert "initial-value=" in adjust
+    assert f'<select name="{VERDICT}"' in verify
+    assert says({VERDICT: NO}, form, ask("verify", proposal=said[1])) == ("wrong", None)
+
+
 def test_a_proposed_mask_is_a_picture_that_reads_back(tmp_path: Path) -> None:
     mask = np.zeros((4, 6), bool)
     mask[1:3, 2:5] = True

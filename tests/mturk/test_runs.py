@@ -10,6 +10,7 @@ import jobs
 import pytest
 import runs
 from conftest import Start
+from emulator.crew import answer_xml
 
 
 @pytest.mark.parametrize("task", ["bbox", "classification", "segmentation"])
@@ -73,6 +74,63 @@ def test_20_kills_change_nothing(unbroken: tuple, start: Start, tmp_path: Path) 
         assert jobs.dollars(root) == dollars
         assert jobs.said(root) == labels
         n += 1
+
+
+def test_rubbish_is_rejected_and_not_paid(start: Start, tmp_path: Path) -> None:
+    """What fits no form is rejected with the reason, where the rules say so; both books know it."""
+    images, _ = runs.make_images(tmp_path, 60)
+    plan = jobs.plan("bbox", 60, faults=0.05)
+    plan["crew"]["rubbish"] = 4
+    emulator = start(**plan)
+    sizes = {"sizes__validation": 20, "sizes__train": 10, "sizes__batch": 10, "sizes__look_at": None}
+    jobs.drive(tmp_path / "run", jobs.settings(images, emulator, people__reject=("misfits",), **sizes))
+    jobs.check_books(emulator, tmp_path / "run")
+    rejected = emulator.rows("SELECT worker, feedback FROM assignment WHERE status = 'Rejected'")
+    assert {r["worker"] for r in rejected} == {"A000WORKER", "A001WORKER", "A002WORKER", "A003WORKER"}
+    assert all(r["feedback"].startswith("The answer can't be used: ") for r in rejected)
+    paid = emulator.rows("SELECT DISTINCT worker FROM payment")
+    assert not {p["worker"] for p in paid} & {r["worker"] for r in rejected}
+
+
+def test_people_who_fail_tests_get_no_more_work(start: Start, tmp_path: Path) -> None:
+    images, truth = runs.make_images(tmp_path, 80)
+    plan = jobs.plan("bbox", 80)
+    plan["crew"]["rubbish"] = 3
+    emulator = start(**plan)
+    gold = tmp_path / "gold.jsonl"
+    gold.write_text("".join(truth.read_text().splitlines(keepends=True)[:20]))
+    tests = {"people__gold": str(gold), "people__gold_share": 0.5, "people__gold_after": 2}
+    sizes = {"sizes__validation": 20, "sizes__train": 10, "sizes__batch": 10, "sizes__look_at": None}
+    jobs.drive(tmp_path / "run", jobs.settings(images, emulator, **tests, **sizes))
+    jobs.check_books(emulator, tmp_path / "run")
+    held = {
+        r["worker"]
+        for r in emulator.rows(
+            "SELECT worker FROM holder h JOIN qualification q ON q.id = qualification "
+            "WHERE name LIKE '%no further work'"
+        )
+    }
+    assert held >= {"A000WORKER", "A001WORKER", "A002WORKER"}
+    late = emulator.rows("SELECT hit FROM assignment WHERE worker = 'A000WORKER' ORDER BY number DESC LIMIT 1")
+    last = emulator.rows("SELECT id FROM hit ORDER BY number DESC LIMIT 1")
+    assert late != [{"hit": last[0]["id"]}]
+
+
+def test_a_cancelled_run_waits_for_those_at_work_and_pays_them(start: Start, tmp_path: Path) -> None:
+    images, _ = runs.make_images(tmp_path, 40)
+    emulator = start()
+    given = jobs.settings(images, emulator)
+    runs.run_here(tmp_path / "run", given, wait=False, yes=True)
+    hit = emulator.rows("SELECT id FROM hit ORDER BY number LIMIT 1")[0]["id"]
+    taken = emulator.ask("accept", worker="AWORKS", hit=hit)
+    assert runs.cli("cancel", tmp_path / "run").code == 0
+    outcome, _ = runs.run_here(tmp_path / "run", given, wait=False, yes=True)
+    assert outcome == "waiting"
+    emulator.ask("submit", assignment=taken, answer=answer_xml({"boxes": {"boundingBoxes": []}}))
+    outcome, _ = runs.run_here(tmp_path / "run", given, wait=True, yes=True)
+    assert outcome == "cancelled"
+    assert emulator.ask("books")["held"] == 0
+    assert jobs.dollars(tmp_path / "run") == emulator.paid() == (60_000, 12_000)
 
 
 def test_unreachable_is_said_before_anything_is_reserved(start: Start, tmp_path: Path) -> None:

@@ -34,6 +34,9 @@ _CHECKBOX = re.compile(r'<crowd-checkbox name="([^"]*)" value="([^"]*)">([^<]*)<
 _SRC = re.compile(r'src="([^"]*)"')
 
 
+RUBBISH = "<a>" * 50 + "\x01 give me money"
+
+
 @dataclass(frozen=True)
 class Page:
     """What a worker sees."""
@@ -60,7 +63,7 @@ def look(question: str) -> Page:
 
 
 class Crew:
-    """``plan``: task, classes, seed, workers, and ``images``: name to truth, width and height."""
+    """``plan``: task, classes, seed, workers, how many of them send ``rubbish``; ``images``: name to truth, size."""
 
     def __init__(self, market: Market, plan: dict[str, Any]) -> None:
         self._market, self._plan = market, plan
@@ -70,6 +73,7 @@ class Crew:
             "task", plan["task"], registry.options("task", plan["task"], {}, "crew"), context
         )
         self.names = [f"A{n:03d}WORKER" for n in range(plan["workers"])]
+        self._rubbish = set(self.names[: plan.get("rubbish", 0)])
         self._personas = {w: self._task.worker(keyed.rng(plan["seed"], "persona", w)) for w in self.names}
 
     def work(self, hit_id: str, most: int | None = None) -> int:
@@ -87,7 +91,8 @@ class Crew:
             except Refusal:
                 continue
             said = self._says(name, worker)
-            self._market.submit(taken, answer_xml(self._fields(page, said, name)), said.seconds)
+            text = RUBBISH if worker in self._rubbish else answer_xml(self._fields(page, said, name))
+            self._market.submit(taken, text, said.seconds)
             done += 1
         return done
 

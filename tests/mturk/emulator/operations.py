@@ -16,10 +16,10 @@ _HTML = "{http://mechanicalturk.amazonaws.com/AWSMechanicalTurkDataSchemas/2011-
 
 
 class Operations:
-    """``shuffled``: lists come in an order of their own."""
+    """``shuffled``: lists come in an order of their own. ``lag_s``: how old a HIT is before the list of all has it."""
 
-    def __init__(self, market: Market, shuffled: bool = False) -> None:
-        self.market, self.books, self.shuffled = market, market.books, shuffled
+    def __init__(self, market: Market, shuffled: bool = False, lag_s: float = 0.0) -> None:
+        self.market, self.books, self.shuffled, self.lag_s = market, market.books, shuffled, lag_s
 
     def run(self, operation: str, given: dict[str, Any]) -> dict[str, Any]:
         found: Callable[[dict[str, Any]], dict[str, Any]] | None = getattr(self, operation, None)
@@ -90,7 +90,8 @@ class Operations:
         return {"HIT": self._hit(self.market.hit(given["HITId"]))}
 
     def ListHITs(self, given: dict[str, Any]) -> dict[str, Any]:
-        rows = self.books.all("SELECT * FROM hit WHERE deleted = 0 ORDER BY number DESC")
+        latest = self.market.now() - self.lag_s
+        rows = self.books.all("SELECT * FROM hit WHERE deleted = 0 AND created <= ? ORDER BY number DESC", latest)
         return self._page("HITs", rows, self._hit, given)
 
     def ListReviewableHITs(self, given: dict[str, Any]) -> dict[str, Any]:

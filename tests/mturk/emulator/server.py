@@ -20,7 +20,10 @@ _OFFERS = ("CreateHITWithHITType", "CreateAdditionalAssignmentsForHIT", "UpdateE
 
 
 class Emulator(ThreadingHTTPServer):
-    """``plan``: crew (see ``Crew``), auto (people answer at once), faults (share, seed, hang_s), shuffled."""
+    """``plan``: crew (see ``Crew``), auto (people answer at once), faults (share, seed, hang_s).
+
+    And ``shuffled`` and ``lag_s`` (see ``Operations``), ``eager`` (see ``Market``).
+    """
 
     daemon_threads = True
     request_queue_size = 64
@@ -28,7 +31,8 @@ class Emulator(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], market: Market, plan: dict[str, Any]) -> None:
         super().__init__(address, Handler)
         self.market, self.plan = market, plan
-        self.operations = Operations(market, bool(plan.get("shuffled")))
+        self.operations = Operations(market, bool(plan.get("shuffled")), plan.get("lag_s", 0.0))
+        market.eager = bool(plan.get("eager"))
         self.crew = Crew(market, plan["crew"]) if plan.get("crew") else None
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -108,7 +112,10 @@ class Handler(BaseHTTPRequestHandler):
     server: Emulator
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        length = int(self.headers.get("Content-Length", 0))
+        body = self.rfile.read(length)
+        if len(body) < length:  # whoever called was killed in the middle of it
+            return self._cut()
         try:
             given = json.loads(body or b"{}")
         except ValueError:

@@ -33,7 +33,7 @@ class Mturk(Annotator):
     extra = "mturk"
     gives = frozenset({"settle", "block", "forget"})
     spends_money = True
-    forms = frozenset({"choice", "box", "mask", "text"})
+    forms = frozenset({"choice", "box", "mask", "point", "polygon", "polyline", "text"})
     modes = frozenset({"draw", "verify", "adjust"})
     patient = True
 

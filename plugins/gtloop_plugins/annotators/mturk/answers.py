@@ -19,7 +19,7 @@ import numpy as np
 from gtloop import masks
 from gtloop.interfaces import Form, Primitive
 from gtloop.records import Outcome, Payload, Request
-from gtloop_plugins.annotators.mturk.forms import CANT_TELL, NO, NOTHING, UNSURE, VERDICT, YES
+from gtloop_plugins.annotators.mturk.forms import CANT_TELL, DRAWN, NO, NOTHING, UNSURE, VERDICT, YES
 
 MOST_BYTES = 8_000_000
 MOST_OBJECTS = 2_000
@@ -107,8 +107,8 @@ def _label(fields: Mapping[str, Any], request: Request, form: Form) -> Said:
         elif p.kind == "text":
             payload[p.name] = _text(value)
             nothing = nothing and not payload[p.name]
-        elif p.kind == "box":
-            payload[p.name] = _boxes(value, request)
+        elif p.kind != "mask":
+            payload[p.name] = _drawn(value, p.kind, request)
             nothing = nothing and not payload[p.name]
         else:
             payload |= _mask(value, p, request, nothing=_ticked(fields.get(NOTHING)))
@@ -135,25 +135,37 @@ def _text(value: Any) -> str:
     return _clean(value)
 
 
-def _boxes(value: Any, request: Request) -> list[dict[str, Any]]:
-    """Boxes as ``xyxy`` in display pixels, from left, top, width, height in pixels of the image that was shown.
+def _drawn(value: Any, kind: str, request: Request) -> list[dict[str, Any]]:
+    """Objects in display pixels, from what an element sends in pixels of the image that was shown.
 
     A box without width or height is a slip of the mouse, and left out.
     """
-    given = value.get("boundingBoxes") if isinstance(value, dict) else None
+    given = value.get(DRAWN[kind][1]) if isinstance(value, dict) else None
     if given is None:  # the element leaves them out where there are none
         return []
     if not isinstance(given, list) or len(given) > MOST_OBJECTS:
-        raise _Unreadable("boundingBoxes is no list, or too long")
+        raise _Unreadable(f"{DRAWN[kind][1]} is no list, or too long")
     fx, fy = _scale(value.get("inputImageProperties"), request)
-    found = []
-    for box in given:
-        left, top, width, height = (_number(box.get(key)) for key in ("left", "top", "width", "height"))
-        if width == 0 or height == 0:
-            continue
-        xyxy = [left * fx, top * fy, (left + width) * fx, (top + height) * fy]
-        found.append({"category": _text(box.get("label")), "xyxy": xyxy})
+    found: list[dict[str, Any]] = []
+    for one in given:
+        category = _text(one.get("label"))
+        if kind == "box":
+            left, top, width, height = (_number(one.get(key)) for key in ("left", "top", "width", "height"))
+            if width and height:
+                xyxy = [left * fx, top * fy, (left + width) * fx, (top + height) * fy]
+                found.append({"category": category, "xyxy": xyxy})
+        elif kind == "point":
+            found.append({"category": category, "xy": _point(one, fx, fy)})
+        else:
+            vertices = one.get("vertices")
+            if not isinstance(vertices, list) or not 2 <= len(vertices) <= MOST_OBJECTS:
+                raise _Unreadable("vertices are no list, too few or too many")
+            found.append({"category": category, "xy": [_point(v, fx, fy) for v in vertices]})
     return found
+
+
+def _point(at: Any, fx: float, fy: float) -> list[float]:
+    return [_number(at.get("x")) * fx, _number(at.get("y")) * fy]
 
 
 def _scale(shown: Any, request: Request) -> tuple[float, float]:

@@ -28,7 +28,15 @@ CANT_TELL = "Can't tell, or the image is broken"
 YES, NO = "Yes, all of it is right", "No, something is wrong or missing"
 MOST_BUTTONS = 10
 """Categories that ``crowd-image-classifier`` is documented for; more become a list to choose from."""
-WIDGETS = ("box", "mask", "choice")
+DRAWN = {
+    "box": ("crowd-bounding-box", "boundingBoxes"),
+    "mask": ("crowd-semantic-segmentation", "labeledImage"),
+    "point": ("crowd-keypoint", "keypoints"),
+    "polygon": ("crowd-polygon", "polygons"),
+    "polyline": ("crowd-polyline", "polylines"),
+}
+"""Kind of primitive to its element, and to the key under which that sends what was drawn."""
+WIDGETS = (*DRAWN, "choice")
 SAMPLE_PX = 240
 
 _SCRIPT = "https://assets.crowd.aws/crowd-html-elements.js"
@@ -36,6 +44,9 @@ _SCHEMA = "http://mechanicalturk.amazonaws.com/AWSMechanicalTurkDataSchemas/2011
 _TITLES = {
     "box": "Draw boxes round objects in an image",
     "mask": "Colour the objects in an image",
+    "point": "Mark points in an image",
+    "polygon": "Outline the objects in an image",
+    "polyline": "Draw lines in an image",
     "choice": "Say what an image shows",
     "text": "Write about an image",
 }
@@ -69,7 +80,7 @@ class Question:
         Raises:
             GtloopError: The form asks for what MTurk's elements can't show, or its page is too long.
         """
-        drawn = [p for p in self.form.primitives if p.kind in WIDGETS[:2]]
+        drawn = [p for p in self.form.primitives if p.kind in DRAWN]
         if len(drawn) > 1 or any(p.kind == "choice" and p.multiple for p in self.form.primitives):
             raise Unsupported(
                 f"task {self.form.task!r} asks for more at once than one page of annotator 'mturk' can show; "
@@ -115,7 +126,7 @@ class Question:
         if first.kind == "choice" and shown is None and len(first.categories) < MOST_BUTTONS:
             parts = [self._element("crowd-image-classifier", first.name, src, {"categories": _choices(first)})]
             tick = ""
-        elif first.kind in ("box", "mask"):
+        elif first.kind in DRAWN:
             parts = [self._drawing(first, src, shown, request)]
             tick = _tick(UNSURE, CANT_TELL)
             tick += _tick(NOTHING, "There is nothing to mark in this image") if _may_be_empty(first, self.form) else ""
@@ -126,11 +137,19 @@ class Question:
 
     def _drawing(self, p: Primitive, src: str, shown: Payload | None, request: Request) -> str:
         values: dict[str, Any] = {"labels": list(p.categories)}
+        if p.kind == "polyline":
+            values["label-colors"] = list(colours(p.categories).values())
         if shown is not None:
-            values["initial-value"] = self._shown_boxes(shown) if p.kind == "box" else self._shown_mask(shown, request)
-        return self._element(
-            "crowd-bounding-box" if p.kind == "box" else "crowd-semantic-segmentation", p.name, src, values
-        )
+            values["initial-value"] = self._initial(p, shown, request)
+        return self._element(DRAWN[p.kind][0], p.name, src, values)
+
+    def _initial(self, p: Primitive, shown: Payload, request: Request) -> Any:
+        if p.kind == "mask":
+            return self._shown_mask(shown, request)
+        if p.kind == "box":
+            return _shown_boxes(shown.get(p.name, []))
+        drawn = [_shown_points(p.kind, one) for one in shown.get(p.name, [])]
+        return {"polylines": drawn} if p.kind == "polyline" else drawn
 
     def _element(self, tag: str, name: str, src: str, values: dict[str, Any], header: str = "") -> str:
         header = header or self.advert()[0]
@@ -149,22 +168,17 @@ class Question:
         values: dict[str, Any] = {"categories": [YES, NO, CANT_TELL]}
         header = "Is this right?"
         if "box" in kinds:
-            labels = list(kinds["box"].categories)
-            values["overlay"] = {"boundingBox": {"labels": labels, "value": self._shown_boxes(proposal)}}
+            box = kinds["box"]
+            shown = {"labels": list(box.categories), "value": _shown_boxes(proposal.get(box.name, []))}
+            values["overlay"] = {"boundingBox": shown}
         elif "mask" in kinds:
             labels = list(kinds["mask"].categories)
             values["overlay"] = {"semanticSegmentation": {"labels": labels, **self._shown_mask(proposal, request)}}
+        elif drawn := [p for p in self.form.primitives if p.kind in DRAWN]:  # no element lays points over an image
+            return self._drawing(drawn[0], src, proposal, request) + _list(VERDICT, header, (YES, NO, CANT_TELL))
         else:
             header = "Is this right? " + ", ".join(str(v) for v in proposal.values() if isinstance(v, str))
         return self._element("crowd-image-classifier", VERDICT, src, values, header)
-
-    def _shown_boxes(self, proposal: Payload) -> list[dict[str, Any]]:
-        found = []
-        for box in proposal.get("boxes", []):
-            x1, y1, x2, y2 = box["xyxy"]
-            place = {"left": round(x1), "top": round(y1), "width": round(x2 - x1), "height": round(y2 - y1)}
-            found.append({"label": box["category"], **place})
-        return found
 
     def _shown_mask(self, proposal: Payload, request: Request) -> dict[str, Any]:
         palette = colours(self._context.categories)
@@ -178,6 +192,22 @@ class Question:
 
 
 _NOBODY = Item(row=0, id="check", name="check", uri="check")
+
+
+def _shown_boxes(boxes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    found = []
+    for box in boxes:
+        x1, y1, x2, y2 = box["xyxy"]
+        place = {"left": round(x1), "top": round(y1), "width": round(x2 - x1), "height": round(y2 - y1)}
+        found.append({"label": box["category"], **place})
+    return found
+
+
+def _shown_points(kind: str, one: dict[str, Any]) -> dict[str, Any]:
+    if kind == "point":
+        x, y = one["xy"]
+        return {"label": one["category"], "x": round(x), "y": round(y)}
+    return {"label": one["category"], "vertices": [{"x": round(x), "y": round(y)} for x, y in one["xy"]]}
 
 
 def _may_be_empty(p: Primitive, form: Form) -> bool:
@@ -194,9 +224,14 @@ def _field(p: Primitive, shown: Payload | None) -> str:
     if p.kind == "text":
         text = said if isinstance(said, str) else ""
         return f'<crowd-text-area name="{_attr(p.name)}" rows="4" value="{_attr(text)}"></crowd-text-area>'
-    options = "".join(f'<option value="{_attr(c)}"{" selected" * (c == said)}>{_attr(c)}</option>' for c in _choices(p))
+    return _list(p.name, p.name, _choices(p), said)
+
+
+def _list(name: str, text: str, choices: Sequence[str], said: Any = None) -> str:
+    """A list to choose one from; nothing is chosen beforehand, unless it is said already."""
+    options = "".join(f'<option value="{_attr(c)}"{" selected" * (c == said)}>{_attr(c)}</option>' for c in choices)
     ask = f'<option value="" disabled{" selected" * (said is None)}>Choose</option>'
-    return f'<p><label>{_attr(p.name)} <select name="{_attr(p.name)}" required>{ask}{options}</select></label></p>'
+    return f'<p><label>{_attr(text)} <select name="{_attr(name)}" required>{ask}{options}</select></label></p>'
 
 
 def _tick(name: str, text: str) -> str:

@@ -30,7 +30,8 @@ export class Actions {
     const { mode } = this;
     const broken = this.work.current?.broken;
     if (!mode || broken) return this.element.replaceChildren();
-    const make = (text, key, outcome, kind, iconName) => button(text, { key, kind, iconName, run: () => this.try(outcome) });
+    const make = (text, key, outcome, kind, iconName) =>
+      button(text, { key, kind, iconName, run: () => this.try(outcome) });
     const side = [make("Skip", "S", mode === "verify" ? "cannot_tell" : "declined", "quiet")];
     const main = [];
     if (mode === "verify") {
@@ -38,7 +39,10 @@ export class Actions {
     } else {
       side.unshift(make("Can't tell / bad image", "C", "cannot_tell", "quiet"));
       if (this.canBeEmpty) main.push(make("Nothing here", "E", "empty", "big"));
-      this.send = this.bench.beside.some((e) => e.immediate) && mode === "draw" ? null : make("Submit", "⏎", "submit", "primary big", "check");
+      this.send =
+        this.bench.beside.some((e) => e.immediate) && mode === "draw"
+          ? null
+          : make("Submit", "⏎", "submit", "primary big", "check");
       if (this.send) main.push(this.send);
     }
     this.element.replaceChildren(h("div", { class: "side" }, side), h("div", { class: "main" }, main));
@@ -66,7 +70,9 @@ export class Actions {
     const drops = this.mode !== "verify" && this.bench.dirty && this.bench.count > 0;
     if (drops && this.asked !== outcome) {
       this.asked = outcome;
-      setTimeout(() => { this.asked = null; }, SURE_MS);
+      setTimeout(() => {
+        this.asked = null;
+      }, SURE_MS);
       return toast("This drops what you drew. Press again if you mean it.", { kind: "warn", seconds: SURE_MS / 1000 });
     }
     this.said(outcome);
@@ -83,7 +89,15 @@ export class Actions {
   bindings() {
     const drawn = () => Boolean(this.mode) && this.mode !== "verify";
     const verify = () => this.mode === "verify";
-    const act = (key, text, outcome, when) => ({ keys: [key], text, group: "Answers", when, listed: when, once: true, run: () => this.try(outcome) });
+    const act = (key, text, outcome, when) => ({
+      keys: [key],
+      text,
+      group: "Answers",
+      when,
+      listed: when,
+      once: true,
+      run: () => this.try(outcome),
+    });
     return [
       act("y", "yes, this is right", "label", verify),
       act("n", "no, it is wrong", "wrong", verify),

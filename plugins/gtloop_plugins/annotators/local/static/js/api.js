@@ -57,12 +57,13 @@ async function json(path, options) {
 
 export const get = (path) => json(path, { headers: { Accept: "application/json" } });
 
-export const post = (path, body, { keepalive = false } = {}) => json(path, {
-  method: "POST",
-  keepalive,
-  headers: { "Content-Type": "application/json", "X-CSRF-Token": csrf() },
-  body: JSON.stringify(body),
-});
+export const post = (path, body, { keepalive = false } = {}) =>
+  json(path, {
+    method: "POST",
+    keepalive,
+    headers: { "Content-Type": "application/json", "X-CSRF-Token": csrf() },
+    body: JSON.stringify(body),
+  });
 
 /** The bytes of a picture; `Refused` where there is none. */
 export async function picture(path) {
@@ -75,4 +76,7 @@ export async function picture(path) {
   }
 }
 
-export const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
+export const pause = (ms) =>
+  new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });

@@ -37,7 +37,8 @@ class App {
     this.hand = new HandKeys(this.bench);
     this.setUpKeys();
     this.listen();
-    for (const editor of this.bench.beside.filter((e) => e.element.tagName === "IFRAME")) byId("stage").append(editor.element);
+    for (const editor of this.bench.beside.filter((e) => e.element.tagName === "IFRAME"))
+      byId("stage").append(editor.element);
     document.body.classList.toggle("own-page", this.bench.own);
     document.body.classList.toggle("choosing", this.bench.beside.some((e) => e.big) && !this.bench.drawn.length);
   }
@@ -45,7 +46,15 @@ class App {
   setUpKeys() {
     const keys = new Keys();
     keys.add([setUpGuide(this.form), setUpHelp(keys)]);
-    keys.add([{ keys: ["z", "Ctrl+z"], text: "take the last answer back, as long as it waits", group: "Answers", run: () => this.takeBack(), shown: ["Z"] }]);
+    keys.add([
+      {
+        keys: ["z", "Ctrl+z"],
+        text: "take the last answer back, as long as it waits",
+        group: "Answers",
+        run: () => this.takeBack(),
+        shown: ["Z"],
+      },
+    ]);
     keys.add(this.actions.bindings());
     keys.add(this.toolbar.bindings());
     const choices = this.bench.beside.filter((e) => e.picker);
@@ -60,10 +69,24 @@ class App {
     const works = () => Boolean(this.bench.task && picker()) && this.work.current?.task.mode !== "verify";
     const keys = Array.from({ length: 9 }, (_, n) => String(n + 1));
     return [
-      { keys, shown: ["1", "…", "9"], text: "choose a category", group: "Labels", when: works, listed: works, once: true,
-        run: (event) => picker().byKey(Number(/^\d$/.test(event.key) ? event.key : event.code.slice(5))) },
-      { keys: ["/"], text: "search categories", group: "Labels", when: () => works() && picker().searchable, listed: () => works() && picker().searchable,
-        run: () => picker().search.focus() },
+      {
+        keys,
+        shown: ["1", "…", "9"],
+        text: "choose a category",
+        group: "Labels",
+        when: works,
+        listed: works,
+        once: true,
+        run: (event) => picker().byKey(Number(/^\d$/.test(event.key) ? event.key : event.code.slice(5))),
+      },
+      {
+        keys: ["/"],
+        text: "search categories",
+        group: "Labels",
+        when: () => works() && picker().searchable,
+        listed: () => works() && picker().searchable,
+        run: () => picker().search.focus(),
+      },
     ];
   }
 
@@ -74,11 +97,21 @@ class App {
     work.addEventListener("notice", (event) => toast(event.detail.text, { kind: "warn", seconds: 8 }));
     bench.addEventListener("change", () => work.current && work.drafts.soon(work.current, () => bench.state()));
     bench.addEventListener("submit", () => this.actions.try("submit"));
-    this.outbox.addEventListener("change", () => { if (!work.current) this.show(); });
-    view.addEventListener("hover", ({ detail }) => {
-      byId("readout").textContent = detail && bench.drawn.length ? `${Math.floor(detail.x)}, ${Math.floor(detail.y)}` : "";
+    this.outbox.addEventListener("change", () => {
+      if (!work.current) this.show();
     });
-    document.addEventListener("visibilitychange", () => { if (document.hidden) work.drafts.send(); });
+    view.addEventListener("hover", ({ detail }) => {
+      byId("readout").textContent =
+        detail && bench.drawn.length ? `${Math.floor(detail.x)}, ${Math.floor(detail.y)}` : "";
+    });
+    // After a click on a button the keys are for the picture again: Enter sends, and presses nothing twice.
+    document.addEventListener("click", (event) => {
+      const pressed = event.detail > 0 && event.target.closest("button");
+      if (pressed && pressed === document.activeElement) byId("canvas").focus({ preventScroll: true });
+    });
+    document.addEventListener("visibilitychange", () => {
+      if (document.hidden) work.drafts.send();
+    });
   }
 
   show() {
@@ -107,7 +140,7 @@ class App {
   open(item) {
     const { task } = item;
     const readOnly = task.mode === "verify";
-    const state = readOnly ? task.proposal : item.draft?.state ?? task.proposal;
+    const state = readOnly ? task.proposal : (item.draft?.state ?? task.proposal);
     this.bench.show(item, state ?? null, { readOnly });
     this.bench.dirty = !readOnly && Boolean(item.draft);
     this.panel.render();
@@ -146,7 +179,11 @@ class App {
     const last = this.outbox.entries.at(-1);
     if (!last || last.task !== this.work.answered?.task.id || !(last.due > Date.now()) || this.work.ahead) return;
     const left = Math.min(GRACE_MS, last.due - Date.now()) / 1000;
-    this.undoChip = toast(`Sent in a moment: ${this.lastSaid}`, { kind: "undo", seconds: left, action: { text: "Undo", key: "Z", run: () => this.takeBack() } });
+    this.undoChip = toast(`Sent in a moment: ${this.lastSaid}`, {
+      kind: "undo",
+      seconds: left,
+      action: { text: "Undo", key: "Z", run: () => this.takeBack() },
+    });
   }
 
   takeBack() {
@@ -163,8 +200,12 @@ class App {
     }
     const banner = byId("banner");
     banner.hidden = false;
-    banner.replaceChildren(h("span", { text: "Your time for this image has run out, and somebody else may have it. You can still send your answer, as long as it is wanted." }),
-      button("Go on without", { run: () => this.work.giveUp() }));
+    banner.replaceChildren(
+      h("span", {
+        text: "Your time for this image has run out, and somebody else may have it. The first answer counts.",
+      }),
+      button("Go on without", { run: () => this.work.giveUp() }),
+    );
     announce(banner.textContent);
   }
 }

@@ -4,7 +4,8 @@ import { Boxes } from "./boxes.js";
 import { Choice, Frame, Text } from "./fields.js";
 import { History } from "./history.js";
 import { Masks } from "./masks.js";
-import { Points, Polygons, Polylines } from "./points.js";
+import { Points } from "./points.js";
+import { Polygons, Polylines } from "./lines.js";
 import { announce, toast } from "./dom.js";
 import { colour } from "./palette.js";
 
@@ -124,10 +125,11 @@ export class Bench extends EventTarget {
     this.touch();
   }
 
-  changed(editor, answer = true) {
+  /** What is drawn or filled in has changed. */
+  changed() {
     if (this.loading) return;
-    if (answer) this.dirty = true;
-    this.dispatchEvent(new Event(answer ? "change" : "touch"));
+    this.dirty = true;
+    this.dispatchEvent(new Event("change"));
   }
 
   touch() {

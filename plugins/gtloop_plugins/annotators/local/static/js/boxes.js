@@ -1,12 +1,29 @@
 // Boxes: drawn by a drag, moved inside, resized at eight handles.
 
-import { Objects, ink, tenth } from "./objects.js";
-
-const { Konva } = globalThis;
+import { Objects } from "./objects.js";
+import { handle, outline, tag, tenth } from "./marks.js";
 
 // Which sides a handle moves: [x, y], -1 the first, 1 the second, 0 none.
-const HANDLES = [[-1, -1], [0, -1], [1, -1], [1, 0], [1, 1], [0, 1], [-1, 1], [-1, 0]];
-const CURSORS = ["nwse-resize", "ns-resize", "nesw-resize", "ew-resize", "nwse-resize", "ns-resize", "nesw-resize", "ew-resize"];
+const HANDLES = [
+  [-1, -1],
+  [0, -1],
+  [1, -1],
+  [1, 0],
+  [1, 1],
+  [0, 1],
+  [-1, 1],
+  [-1, 0],
+];
+const CURSORS = [
+  "nwse-resize",
+  "ns-resize",
+  "nesw-resize",
+  "ew-resize",
+  "nwse-resize",
+  "ns-resize",
+  "nesw-resize",
+  "ew-resize",
+];
 const LEAST = 2;
 
 export class Boxes extends Objects {
@@ -18,7 +35,10 @@ export class Boxes extends Objects {
   corner = null;
 
   points({ xyxy: [x1, y1, x2, y2] }) {
-    return [[x1, y1], [x2, y2]];
+    return [
+      [x1, y1],
+      [x2, y2],
+    ];
   }
 
   setPoints(object, [[x1, y1], [x2, y2]]) {
@@ -144,9 +164,12 @@ export class Boxes extends Objects {
   /** Move the second corner. */
   grow(object, dx, dy) {
     const [x1, y1, x2, y2] = object.xyxy;
-    object.xyxy = [x1, y1,
+    object.xyxy = [
+      x1,
+      y1,
       tenth(Math.min(this.view.width, Math.max(x1 + 1, x2 + dx))),
-      tenth(Math.min(this.view.height, Math.max(y1 + 1, y2 + dy)))];
+      tenth(Math.min(this.view.height, Math.max(y1 + 1, y2 + dy))),
+    ];
   }
 
   // ------------------------------------------------------------------------------------------ drawing
@@ -154,10 +177,15 @@ export class Boxes extends Objects {
   paint(object, group, selected) {
     const [x1, y1, x2, y2] = object.xyxy;
     const colour = this.bench.colour(object.category);
-    const corners = [[x1, y1], [x2, y1], [x2, y2], [x1, y2]];
-    group.add(...this.outline(corners, colour, { closed: true, selected, fill: selected ? `${colour}2e` : `${colour}12` }));
-    if (this.bench.names || selected) group.add(this.tag(object.category, [x1, y1], colour));
-    if (selected) for (const at of this.handles(object)) group.add(this.handle(at, ink(colour), false));
+    const corners = [
+      [x1, y1],
+      [x2, y1],
+      [x2, y2],
+      [x1, y2],
+    ];
+    group.add(...outline(corners, colour, { closed: true, selected, fill: `${colour}${selected ? "2e" : "12"}` }));
+    if (this.bench.names || selected) group.add(tag(this.view, object.category, [x1, y1], colour));
+    if (selected) for (const at of this.handles(object)) group.add(handle(this.bench, at, "#000c", { square: true }));
   }
 
   paintDraft(group) {
@@ -165,8 +193,14 @@ export class Boxes extends Objects {
     if (!draft) return;
     const { start: a, end: b } = draft;
     const colour = this.bench.colour(this.bench.category(this));
-    group.add(...this.outline([[a.x, a.y], [b.x, a.y], [b.x, b.y], [a.x, b.y]], colour, { closed: true, fill: `${colour}2e` }));
-    if (this.corner) group.add(new Konva.Circle({ x: a.x, y: a.y, radius: 4 / this.view.scale, fill: colour }));
+    const corners = [
+      [a.x, a.y],
+      [b.x, a.y],
+      [b.x, b.y],
+      [a.x, b.y],
+    ];
+    group.add(...outline(corners, colour, { closed: true, fill: `${colour}2e` }));
+    if (this.corner) group.add(handle(this.bench, [a.x, a.y], colour));
   }
 }
 

@@ -7,28 +7,52 @@ import { showPromise } from "./promise.js";
 import { Plot } from "./plots.js";
 
 const EVERY_MS = 2000;
-const SHARES = [["human", "by people", "is-human"], ["machine", "by machine", "is-machine"], ["pool", "to do", "is-pool"]];
+const SHARES = [
+  ["human", "by people", "is-human"],
+  ["machine", "by machine", "is-machine"],
+  ["pool", "to do", "is-pool"],
+];
 const RESTS = ["quarantined", "unlabelable", "aliases"];
 const RESTING = { quarantined: "unreadable", unlabelable: "can't be labelled", aliases: "copies" };
 
 const pace = new Plot(byId("pace"), [{ label: "answers", colour: "--human", bars: true }]);
 const history = new Plot(byId("history"), [
-  { label: "people", colour: "--human", fill: true }, { label: "machine", colour: "--machine", fill: true },
+  { label: "people", colour: "--human", fill: true },
+  { label: "machine", colour: "--machine", fill: true },
 ]);
 const people = setUpPeople(() => refresh());
 
 function showItems(items) {
   const rest = RESTS.reduce((sum, name) => sum + (items[name] ?? 0), 0);
-  const shares = [...SHARES.map(([name, text, look]) => [items[name] ?? 0, text, look]), [rest, RESTS.filter((r) => items[r]).map((r) => RESTING[r]).join(", "), "is-rest"]];
+  const shares = [
+    ...SHARES.map(([name, text, look]) => [items[name] ?? 0, text, look]),
+    [
+      rest,
+      RESTS.filter((r) => items[r])
+        .map((r) => RESTING[r])
+        .join(", "),
+      "is-rest",
+    ],
+  ];
   const shown = shares.filter(([n], i) => n || i < 3);
-  const bar = h("div", { class: "stack", role: "img", "aria-label": shown.map(([n, text]) => `${n} ${text}`).join(", ") },
+  const bar = h(
+    "div",
+    { class: "stack", role: "img", "aria-label": shown.map(([n, text]) => `${n} ${text}`).join(", ") },
     shown.map(([n, , look]) => {
       const part = h("span", { class: look });
       part.style.flexGrow = String(n);
       return part;
-    }));
-  byId("items").replaceChildren(bar, h("div", { class: "legend" }, shown.map(([n, text, look]) => h("span", {}, h("i", { class: `dot ${look}` }), h("b", { text: n }), text)),
-    h("span", {}, h("b", { text: items.total }), "in all")));
+    }),
+  );
+  byId("items").replaceChildren(
+    bar,
+    h(
+      "div",
+      { class: "legend" },
+      shown.map(([n, text, look]) => h("span", {}, h("i", { class: `dot ${look}` }), h("b", { text: n }), text)),
+      h("span", {}, h("b", { text: items.total }), "in all"),
+    ),
+  );
 }
 
 const tile = (value, text) => h("div", { class: "tile" }, h("b", { text: value }), h("span", { text }));
@@ -46,18 +70,34 @@ function showTiles(status, desk) {
     tile(desk.hours < 1 ? `${Math.round(desk.hours * 60)} min` : `${desk.hours.toFixed(1)} h`, "of people's time"),
   ];
   if (iterations.length) tiles.unshift(tile(String(iterations.at(-1).n), "iteration"));
-  if (cost?.total > 0) tiles.push(tile(dollars(cost.total), cost.if_all_human ? `paid; all by people would be ${dollars(cost.if_all_human)}` : "paid"));
+  if (cost?.total > 0)
+    tiles.push(
+      tile(
+        dollars(cost.total),
+        cost.if_all_human ? `paid; all by people would be ${dollars(cost.if_all_human)}` : "paid",
+      ),
+    );
   byId("tiles").replaceChildren(...tiles);
 }
 
 function showEvents(events) {
   const list = byId("events");
-  if (!events.length) return list.replaceChildren(h("li", {}, h("span"), h("div", { class: "soft", text: "Nothing has happened yet." })));
-  list.replaceChildren(...events.map(({ at, type, text }) => {
-    const when = new Date(at);
-    const time = Number.isNaN(when.getTime()) ? at : when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-    return h("li", {}, h("time", { datetime: at, title: at, text: time }), h("div", {}, h("b", { text: type }), text));
-  }));
+  if (!events.length)
+    return list.replaceChildren(h("li", {}, h("span"), h("div", { class: "soft", text: "Nothing has happened yet." })));
+  list.replaceChildren(
+    ...events.map(({ at, type, text }) => {
+      const when = new Date(at);
+      const time = Number.isNaN(when.getTime())
+        ? at
+        : when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+      return h(
+        "li",
+        {},
+        h("time", { datetime: at, title: at, text: time }),
+        h("div", {}, h("b", { text: type }), text.replaceAll("``", "")),
+      );
+    }),
+  );
 }
 
 const STATES = { running: "running", waiting: "waiting for people", finished: "finished", cancelled: "cancelled" };
@@ -66,11 +106,13 @@ function showState(status) {
   const state = status.state ?? "";
   const box = byId("state");
   box.textContent = STATES[state] ?? state;
-  box.className = `state ${state.startsWith("paused") ? "paused" : ""} ${["finished", "cancelled"].includes(state) ? "over" : ""}`;
+  box.classList.toggle("paused", state.startsWith("paused"));
+  box.classList.toggle("over", state === "finished" || state === "cancelled");
   byId("run").textContent = (status.run ?? "").split("/").filter(Boolean).at(-1) ?? "";
   byId("run").title = status.run ?? "";
   const sentence = status.summary ?? "";
-  byId("summary").textContent = sentence && sentence[0].toUpperCase() + sentence.slice(1) + (/[.!?]$/.test(sentence) ? "" : ".");
+  byId("summary").textContent =
+    sentence && sentence[0].toUpperCase() + sentence.slice(1) + (/[.!?]$/.test(sentence) ? "" : ".");
   byId("pause").hidden = !["running", "waiting"].includes(state);
 }
 
@@ -84,7 +126,11 @@ function show({ status, desk, events, history: past }) {
   people.show(desk.people);
   const minutes = desk.throughput.map((minute) => Date.parse(minute.at) / 1000);
   pace.show(minutes, [desk.throughput.map((minute) => minute.answers)], "No answers yet");
-  history.show(past.at.map((at) => Date.parse(at) / 1000), [past.human, past.machine], "No labels yet");
+  history.show(
+    past.at.map((at) => Date.parse(at) / 1000),
+    [past.human, past.machine],
+    "No labels yet",
+  );
 }
 
 let asked = 0;
@@ -112,7 +158,8 @@ async function refresh() {
 }
 
 byId("pause").addEventListener("click", async () => {
-  if (!confirm("Pause the run? People can finish what they have; no new images are asked for until it is resumed.")) return;
+  if (!confirm("Pause the run? People can finish what they have; no new images are asked for until it is resumed."))
+    return;
   try {
     await post("/api/run/pause", {});
     toast("The run pauses at its next step.");
@@ -123,6 +170,10 @@ byId("pause").addEventListener("click", async () => {
 });
 
 fillIcons();
-const timer = setInterval(() => { if (!document.hidden) refresh(); }, EVERY_MS);
-document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
+const timer = setInterval(() => {
+  if (!document.hidden) refresh();
+}, EVERY_MS);
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) refresh();
+});
 refresh();

@@ -26,7 +26,7 @@ const ICONS = {
   check: "M5 13l4 4L19 7",
   cross: "M6 6l12 12M18 6L6 18",
   cloud: "M7 18a4 4 0 0 1 0-8 5 5 0 0 1 9.600-1A4.5 4.5 0 0 1 17 18z",
-  hand: "M8 13V6a1.5 1.5 0 0 1 3 0v5-7a1.5 1.5 0 0 1 3 0v7-5a1.5 1.5 0 0 1 3 0v8c0 4-2 7-6 7s-5-2-7-6l-1.5-3c1-1 2.5-.5 3.5 1z",
+  hand: "M8 13V6a1.5 1.5 0 0 1 3 0v5-7a1.5 1.5 0 0 1 3 0v7-5a1.5 1.5 0 0 1 3 0v8c0 4-2 7-6 7s-5-2-7-6l-1-3q1-1 3 1z",
   copy: "M8 8h11v12H8zM5 16V4h11",
   link: "M10 14a4 4 0 0 0 6 0l3-3a4 4 0 0 0-6-6l-1 1M14 10a4 4 0 0 0-6 0l-3 3a4 4 0 0 0 6 6l1-1",
 };
@@ -50,7 +50,11 @@ const SVG = "http://www.w3.org/2000/svg";
 /** A drawn icon; it says nothing to screen readers, so its button needs text or a label. */
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
-  for (const [key, value] of [["viewBox", "0 0 24 24"], ["class", "icon"], ["aria-hidden", "true"]]) {
+  for (const [key, value] of [
+    ["viewBox", "0 0 24 24"],
+    ["class", "icon"],
+    ["aria-hidden", "true"],
+  ]) {
     svg.setAttribute(key, value);
   }
   const path = document.createElementNS(SVG, "path");
@@ -69,8 +73,13 @@ export function button(text, { run, iconName, key, kind = "", label, pressed, id
   const properties = { type: "button", class: kind, id, title, on: run ? { click: run } : {} };
   if (label) properties["aria-label"] = label;
   if (pressed !== undefined) properties["aria-pressed"] = String(pressed);
-  return h("button", properties, iconName ? icon(iconName) : null, text ? h("span", { text }) : null,
-    key ? h("kbd", { text: key, "aria-hidden": "true" }) : null);
+  return h(
+    "button",
+    properties,
+    iconName ? icon(iconName) : null,
+    text ? h("span", { text }) : null,
+    key ? h("kbd", { text: key, "aria-hidden": "true" }) : null,
+  );
 }
 
 export const byId = (id) => document.getElementById(id);
@@ -79,14 +88,26 @@ export const byId = (id) => document.getElementById(id);
 export function announce(text) {
   const live = byId("live");
   if (live.textContent === text) live.textContent = "";
-  requestAnimationFrame(() => { live.textContent = text; });
+  requestAnimationFrame(() => {
+    live.textContent = text;
+  });
 }
 
 /** A short message at the edge of the page; with `action` a button that is there as long as the message. */
 export function toast(text, { kind = "", seconds = 5, action = null } = {}) {
+  for (const old of byId("toasts").children) if (old.firstChild.textContent === text) old.remove();
   const note = h("div", { class: `toast ${kind}` }, h("span", { text }));
   const close = () => note.remove();
-  if (action) note.append(button(action.text, { key: action.key, run: () => { close(); action.run(); } }));
+  if (action)
+    note.append(
+      button(action.text, {
+        key: action.key,
+        run: () => {
+          close();
+          action.run();
+        },
+      }),
+    );
   byId("toasts").append(note);
   announce(text);
   if (seconds) setTimeout(close, seconds * 1000);

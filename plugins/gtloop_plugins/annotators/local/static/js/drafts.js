@@ -6,6 +6,7 @@ const KEEP_MS = 300;
 const SEND_MS = 2500;
 const MOST_BYTES = 900_000;
 const LAST = "gtloop.last";
+const FORGOTTEN_MS = 14 * 86_400_000; // nobody comes back to a drawing of that age, and the disk is theirs
 
 const isDraft = (draft) => draft && typeof draft.at === "number";
 
@@ -15,6 +16,7 @@ export class Drafts {
     Object.assign(this, { store, clock, lost });
     this.pending = null;
     addEventListener("pagehide", () => this.leave());
+    store.prune("draft/", (draft) => draft.at < Date.now() - FORGOTTEN_MS);
   }
 
   /** The newest draft of a task, of those kept here and the server's; null: none. */
@@ -38,6 +40,11 @@ export class Drafts {
     this.latest = item;
     this.store.put(`draft/${item.task.id}`, item.draft);
     this.sending ??= setTimeout(() => this.send(), SEND_MS);
+  }
+
+  /** An answer that was not accepted is a draft again. */
+  async restore({ task, payload, active_seconds: seconds }) {
+    await this.store.put(`draft/${task}`, { at: Date.now(), seconds, state: payload });
   }
 
   /** Hand the latest draft to the server; that renews the lease, too. */
@@ -70,7 +77,9 @@ export class Drafts {
     const draft = { at: Date.now(), seconds: this.clock.seconds, state: make() };
     try {
       localStorage.setItem(LAST, JSON.stringify({ task: item.task.id, draft }));
-    } catch { /* too large: what was kept before has to do */ }
+    } catch {
+      /* too large: what was kept before has to do */
+    }
   }
 
   left(task) {

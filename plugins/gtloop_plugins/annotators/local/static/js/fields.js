@@ -28,7 +28,7 @@ export class Choice {
     if (!this.primitive.multiple) this.chosen = on && !this.immediate ? [] : [name];
     else this.chosen = on ? this.chosen.filter((n) => n !== name) : [...this.chosen, name];
     this.picker.render();
-    this.bench.changed(this);
+    this.bench.changed();
     // Who searches once will search again.
     this.searching = Boolean(bySearch);
     if (this.immediate) this.bench.submit();
@@ -61,9 +61,11 @@ export class Text {
     this.primitive = primitive;
     this.name = primitive.name;
     this.area = h("textarea", {
-      rows: 4, maxlength: 20_000, spellcheck: "true",
+      rows: 4,
+      maxlength: 20_000,
+      spellcheck: "true",
       on: {
-        input: () => bench.changed(this),
+        input: () => bench.changed(),
         keydown: (event) => {
           if (event.key === "Escape") document.getElementById("canvas").focus();
           if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
@@ -72,8 +74,13 @@ export class Text {
         },
       },
     });
-    this.element = h("label", { class: "text-field" }, h("span", { text: primitive.name }), this.area,
-      h("small", { class: "soft" }, h("kbd", { text: "Ctrl + Enter" }), " sends"));
+    this.element = h(
+      "label",
+      { class: "text-field" },
+      h("span", { text: primitive.name }),
+      this.area,
+      h("small", { class: "soft" }, h("kbd", { text: "Ctrl + Enter" }), " sends"),
+    );
   }
 
   load(value) {
@@ -99,12 +106,13 @@ export class Text {
   destroy() {}
 }
 
-const dataUrl = (blob) => new Promise((resolve, reject) => {
-  const reader = new FileReader();
-  reader.onload = () => resolve(reader.result);
-  reader.onerror = () => reject(reader.error);
-  reader.readAsDataURL(blob);
-});
+const dataUrl = (blob) =>
+  new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result);
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(blob);
+  });
 
 /** A task's own page in a frame without rights: it is handed the picture, and hands back an answer. */
 export class Frame {
@@ -132,10 +140,16 @@ export class Frame {
     const { task, blob } = this.bench;
     if (!task || !blob) return;
     // The frame has an origin of its own that nobody can name, so "*" it is; it gets its picture and nothing else.
-    this.frame.contentWindow?.postMessage({
-      type: "gtloop:image", url: await dataUrl(blob), width: task.width, height: task.height,
-      categories: this.primitive.categories,
-    }, "*");
+    this.frame.contentWindow?.postMessage(
+      {
+        type: "gtloop:image",
+        url: await dataUrl(blob),
+        width: task.width,
+        height: task.height,
+        categories: this.primitive.categories,
+      },
+      "*",
+    );
   }
 
   hear(event) {
@@ -146,7 +160,7 @@ export class Frame {
     } catch {
       return;
     }
-    this.bench.changed(this);
+    this.bench.changed();
   }
 
   value() {
@@ -170,5 +184,10 @@ export class Frame {
 export function verdictTag(text, colour = null) {
   const swatch = colour && h("span", { class: "swatch" });
   if (swatch) swatch.style.background = colour;
-  return h("span", { class: colour ? "shown-label small" : "shown-label", title: text }, swatch, h("b", { class: "cut", text }));
+  return h(
+    "span",
+    { class: colour ? "shown-label small" : "shown-label", title: text },
+    swatch,
+    h("b", { class: "cut", text }),
+  );
 }

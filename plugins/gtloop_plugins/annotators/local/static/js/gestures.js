@@ -18,11 +18,15 @@ export class Gestures {
     on("pointermove", (e) => this.move(e));
     on("pointerup", (e) => this.up(e));
     on("pointercancel", (e) => this.up(e, true));
-    on("pointerleave", (e) => { if (!this.pointers.size) view.hover(null, e); });
+    on("pointerleave", (e) => {
+      if (!this.pointers.size) view.hover(null, e);
+    });
     on("wheel", (e) => this.wheel(e));
     on("contextmenu", (e) => e.preventDefault());
     on("auxclick", (e) => e.preventDefault());
-    addEventListener("keyup", (e) => { if (e.key === " ") this.hold(false); });
+    addEventListener("keyup", (e) => {
+      if (e.key === " ") this.hold(false);
+    });
     addEventListener("blur", () => this.hold(false));
   }
 
@@ -42,7 +46,11 @@ export class Gestures {
     event.preventDefault();
     this.element.focus({ preventScroll: true });
     // A pointer that has gone already (a made-up event) can't be captured.
-    try { this.element.setPointerCapture(event.pointerId); } catch { /* as it is */ }
+    try {
+      this.element.setPointerCapture(event.pointerId);
+    } catch {
+      /* as it is */
+    }
     const at = this.at(event);
     this.pointers.set(event.pointerId, at);
     if (this.pointers.size === 2) {

@@ -15,13 +15,23 @@ function remembered() {
 function remember(open) {
   try {
     localStorage.setItem(KEY, open ? "open" : "shut");
-  } catch { /* then it opens again next time */ }
+  } catch {
+    /* then it opens again next time */
+  }
 }
 
-const sample = ({ url, caption, good }) => h("figure", { class: good ? "good" : "bad" },
-  h("img", { src: url, alt: caption || (good ? "A good example" : "A bad example"), loading: "lazy" }),
-  h("figcaption", {}, h("span", { class: "verdict" }, icon(good ? "check" : "cross"), good ? "Right" : "Wrong"),
-    caption ? h("span", { text: caption }) : null));
+const sample = ({ url, caption, good }) =>
+  h(
+    "figure",
+    { class: good ? "good" : "bad" },
+    h("img", { src: url, alt: caption || (good ? "A good example" : "A bad example"), loading: "lazy" }),
+    h(
+      "figcaption",
+      {},
+      h("span", { class: "verdict" }, icon(good ? "check" : "cross"), good ? "Right" : "Wrong"),
+      caption ? h("span", { text: caption }) : null,
+    ),
+  );
 
 /** Fills the guide of a form, open until it is shut once; gives its key. */
 export function setUpGuide(form) {

@@ -28,11 +28,9 @@ export class HandKeys {
   /** Show the crosshair where the pointer was last, or in the middle; or press it. */
   press() {
     if (!this.cross) {
-      const { pointer } = this.view;
-      const middle = { x: this.view.width / 2, y: this.view.height / 2 };
-      this.cross = this.view.inside(pointer ?? this.view.inside(this.view.toImage({
-        x: this.view.stage.width() / 2, y: this.view.stage.height() / 2,
-      })) ?? middle);
+      const { stage } = this.view;
+      const middle = this.view.toImage({ x: stage.width() / 2, y: stage.height() / 2 });
+      this.cross = this.view.inside(this.view.pointer ?? middle);
       this.cross = { x: Math.round(this.cross.x), y: Math.round(this.cross.y) };
       this.editor.select?.(null);
       this.bench.announce("Crosshair on. Arrows move it, N sets a corner, Escape takes it away.");
@@ -76,18 +74,36 @@ export class HandKeys {
     const objects = () => when() && Boolean(this.editor.cycle);
     const bind = (keys, text, run, more = {}) => ({ keys, text, group: GROUP, when, listed: when, run, ...more });
     return [
-      bind(["n", " "], "crosshair by keyboard; again: set a corner or point", () => this.press(),
-        { shown: ["N"], when: () => when(), run: (e) => (e.key === " " && !this.cross ? false : this.press()) }),
-      bind(withArrows(""), "move the selection or crosshair by 1 px", (e) => this.arrow(e, 1, false), { shown: ["← → ↑ ↓"] }),
-      bind(withArrows("Shift+"), "the same by 10 px", (e) => this.arrow(e, 10, false), { shown: [spoken("Shift"), "← → ↑ ↓"] }),
-      bind([...withArrows("Alt+")], "resize the selection by 1 px; with Shift by 10",
-        (e) => this.arrow(e, 1, true), { shown: ["Alt", "← → ↑ ↓"], listed: objects }),
+      bind(["n", " "], "crosshair by keyboard; again: set a corner or point", () => this.press(), {
+        shown: ["N"],
+        when: () => when(),
+        run: (e) => (e.key === " " && !this.cross ? false : this.press()),
+      }),
+      bind(withArrows(""), "move the selection or crosshair by 1 px", (e) => this.arrow(e, 1, false), {
+        shown: ["← → ↑ ↓"],
+      }),
+      bind(withArrows("Shift+"), "the same by 10 px", (e) => this.arrow(e, 10, false), {
+        shown: [spoken("Shift"), "← → ↑ ↓"],
+      }),
+      bind([...withArrows("Alt+")], "resize the selection by 1 px; with Shift by 10", (e) => this.arrow(e, 1, true), {
+        shown: ["Alt", "← → ↑ ↓"],
+        listed: objects,
+      }),
       bind(withArrows("Alt+Shift+"), null, (e) => this.arrow(e, 10, true)),
-      bind(["Tab"], "select the next object; with Shift the one before", () => this.tab(1), { when: () => objects() && this.atCanvas(), listed: objects }),
+      bind(["Tab"], "select the next object; with Shift the one before", () => this.tab(1), {
+        when: () => objects() && this.atCanvas(),
+        listed: objects,
+      }),
       bind(["Shift+Tab"], null, () => this.tab(-1), { when: () => objects() && this.atCanvas() }),
-      bind(["Delete", "Backspace"], "delete the selection, or the last corner", () => this.editor.back?.() || (this.editor.remove?.() ?? false)),
+      bind(
+        ["Delete", "Backspace"],
+        "delete the selection, or the last corner",
+        () => this.editor.back?.() || (this.editor.remove?.() ?? false),
+      ),
       bind(["Escape"], "drop what is half done; select nothing", () => this.escape()),
-      bind(["Enter"], null, () => (this.editor.finish ? this.editor.finish() : false), { when: () => when() && this.editor.drafting }),
+      bind(["Enter"], null, () => (this.editor.finish ? this.editor.finish() : false), {
+        when: () => when() && this.editor.drafting,
+      }),
     ];
   }
 

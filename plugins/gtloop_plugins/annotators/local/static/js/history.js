@@ -27,6 +27,11 @@ export class History {
     this.changed();
   }
 
+  /** Forget the last step, for one that includes it. */
+  forget() {
+    this.bytes -= this.done.pop().bytes;
+  }
+
   undo() {
     const step = this.done.pop();
     if (!step) return false;

@@ -1,12 +1,22 @@
 // One listener for all keys. A binding: {keys, text, group, when, run}; the first that fits and applies runs.
 
-const SPOKEN = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", Delete: "Del", Escape: "Esc", " ": "Space" };
+const SPOKEN = {
+  ArrowLeft: "←",
+  ArrowRight: "→",
+  ArrowUp: "↑",
+  ArrowDown: "↓",
+  Delete: "Del",
+  Escape: "Esc",
+  " ": "Space",
+};
 
 /** The name of what was pressed, such as `Ctrl+Shift+z`, `Alt+ArrowUp`, `?`; Cmd counts as Ctrl. */
 export function pressed(event) {
   let key = event.key;
   // Digits work on keyboards where they need Shift, too (AZERTY).
   if (/^Digit[1-9]$/.test(event.code) && !event.shiftKey && !/^\d$/.test(key)) key = event.code.slice(5);
+  // Letters go by their place where the layout has no Latin ones.
+  if (key.length === 1 && key > "\u024f" && /^Key[A-Z]$/.test(event.code)) key = event.code.slice(3);
   const letter = key.length === 1;
   if (letter) key = key.toLowerCase();
   const symbol = letter && key.toUpperCase() === key;
@@ -21,7 +31,12 @@ export function pressed(event) {
 
 /** How a key is written for people. */
 export function spoken(name) {
-  return name.split("+").map((part) => SPOKEN[part] ?? (part.length === 1 ? part.toUpperCase() : part)).join(" + ") || "+";
+  return (
+    name
+      .split("+")
+      .map((part) => SPOKEN[part] ?? (part.length === 1 ? part.toUpperCase() : part))
+      .join(" + ") || "+"
+  );
 }
 
 const typing = (element) => element?.matches?.("input:not([type=range]), textarea, select, [contenteditable]");
@@ -31,14 +46,22 @@ export class Keys {
     this.layers = [];
     addEventListener("keydown", (event) => this.down(event));
     // The frame round the picture helps who goes by Tab; others know where they are.
-    addEventListener("keydown", (event) => { if (event.key === "Tab") document.body.classList.add("by-keyboard"); }, true);
+    addEventListener(
+      "keydown",
+      (event) => {
+        if (event.key === "Tab") document.body.classList.add("by-keyboard");
+      },
+      true,
+    );
     addEventListener("pointerdown", () => document.body.classList.remove("by-keyboard"), true);
   }
 
   /** Add bindings; they come before those that are there. Returns what takes them away again. */
   add(bindings) {
     this.layers.unshift(bindings);
-    return () => { this.layers = this.layers.filter((layer) => layer !== bindings); };
+    return () => {
+      this.layers = this.layers.filter((layer) => layer !== bindings);
+    };
   }
 
   down(event) {

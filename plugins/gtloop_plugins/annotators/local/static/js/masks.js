@@ -1,10 +1,11 @@
 // Segmentation: brush, eraser, polygon and fill on a map of categories; at most one category a pixel.
 
 import { decodeInto, encode } from "./rle.js";
+import { Ring } from "./ring.js";
 import { Raster } from "./raster.js";
 import { Tiles } from "./tiles.js";
 import { VOID_COLOUR, channels } from "./palette.js";
-import { tenth } from "./objects.js";
+import { Corners } from "./corners.js";
 
 const { Konva } = globalThis;
 const OPACITIES = [0.55, 0.85, 0.25];
@@ -27,13 +28,10 @@ export class Masks {
     this.tool = "brush";
     this.voiding = false;
     this.opacity = 0;
-    this.corners = null;
+    this.corners = new Corners(bench, true, 3);
     this.group = new Konva.Group();
     this.view.layers.shapes.add(this.group);
-    this.ring = [["#000a", 3], ["#fff", 1.5]].map(([stroke, strokeWidth]) => new Konva.Circle({
-      stroke, strokeWidth, strokeScaleEnabled: false, visible: false, radius: 1,
-    }));
-    this.view.layers.cross.add(...this.ring);
+    this.ring = new Ring(this.view.layers.cross);
     this.rescale = () => this.renderDraft();
     this.view.addEventListener("moved", this.rescale);
   }
@@ -42,7 +40,7 @@ export class Masks {
     this.view.removeEventListener("moved", this.rescale);
     this.tiles?.destroy();
     this.group.destroy();
-    for (const ring of this.ring) ring.destroy();
+    this.ring.destroy();
     this.view.layers.paint.getNativeCanvasElement().style.opacity = "";
   }
 
@@ -54,7 +52,10 @@ export class Masks {
     this.tiles?.destroy();
     this.raster = new Raster(width, height, names.length);
     const colours = names.map((name, n) => [n + 1, channels(this.bench.colour(name))]);
-    this.tiles = new Tiles(this.view.layers.paint, this.raster, [...colours, [this.raster.void, channels(VOID_COLOUR)]]);
+    this.tiles = new Tiles(this.view.layers.paint, this.raster, [
+      ...colours,
+      [this.raster.void, channels(VOID_COLOUR)],
+    ]);
     for (const region of Array.isArray(value) ? value : []) {
       const n = names.indexOf(region.category);
       if (n >= 0) decodeInto(this.raster.map, width, height, region.counts, n + 1);
@@ -81,8 +82,10 @@ export class Masks {
   }
 
   get count() {
-    return this.primitive.categories.filter((_, n) => this.raster?.areas[n + 1] > 0).length
-      + (this.raster?.areas[this.raster.void] > 0 ? 1 : 0);
+    return (
+      this.primitive.categories.filter((_, n) => this.raster?.areas[n + 1] > 0).length +
+      (this.raster?.areas[this.raster.void] > 0 ? 1 : 0)
+    );
   }
 
   /** Share of the image that a category has, in [0, 1]. */
@@ -92,11 +95,11 @@ export class Masks {
   }
 
   get drafting() {
-    return Boolean(this.corners);
+    return this.corners.drawing;
   }
 
   problem() {
-    return this.corners ? "Finish the polygon you began (Enter), or drop it (Esc)." : "";
+    return this.drafting ? "Finish the polygon you began (Enter), or drop it (Esc)." : "";
   }
 
   get hint() {
@@ -108,18 +111,18 @@ export class Masks {
   use(tool) {
     this.cancel();
     this.tool = tool;
-    this.bench.changed(this, false);
+    this.bench.touch();
   }
 
   resize(radius) {
     this.radius = Math.min(Math.max(this.view.width, this.view.height) / 2, Math.max(0.5, radius));
     this.hover(this.last ?? null);
-    this.bench.changed(this, false);
+    this.bench.touch();
   }
 
   setKeep(keep) {
     this.keeping = this.raster.keep = keep;
-    this.bench.changed(this, false);
+    this.bench.touch();
   }
 
   setOpacity(step = 0) {
@@ -174,42 +177,40 @@ export class Masks {
       this.keepStep(this.raster.end());
     } else if (this.placing) {
       this.placing = false;
-      const reach = this.view.reach(event);
-      const near = ([x, y], most) => Math.hypot(x - point.x, y - point.y) <= most;
-      const closes = this.corners?.length > 2 && (near(this.corners[0], reach) || near(this.corners.at(-1), reach / 3));
-      if (closes) this.finish();
-      else this.addCorner(this.view.inside(point));
+      const inside = this.view.inside(point);
+      if (this.corners.endsAt(inside, this.view.reach(event))) this.finish();
+      else this.addCorner(inside);
     }
   }
 
-  addCorner({ x, y }) {
-    this.corners = [...(this.corners ?? []), [tenth(x), tenth(y)]];
+  addCorner(point) {
+    this.corners.add(point);
     this.renderDraft();
-    this.bench.changed(this, false);
+    this.bench.touch();
   }
 
+  /** Fill the polygon that is being drawn; false where there is none. */
   finish() {
-    if (!this.corners) return false;
-    if (this.corners.length < 3) return this.bench.say("A polygon needs at least 3 corners.");
-    const corners = this.corners;
-    this.corners = null;
+    if (!this.drafting) return false;
+    const corners = this.corners.take();
+    if (!corners) return this.bench.say("A polygon needs at least 3 corners.");
     this.renderDraft();
     this.step(() => this.raster.polygon(corners, this.paintValue));
     return true;
   }
 
   back() {
-    if (!this.corners) return false;
-    this.corners = this.corners.length > 1 ? this.corners.slice(0, -1) : null;
-    this.renderDraft();
-    return true;
+    const had = this.corners.back();
+    if (had) this.renderDraft();
+    return had;
   }
 
   cancel() {
-    const had = this.stroking || this.corners;
+    const had = this.stroking || this.drafting;
     if (this.stroking) this.raster.abort();
-    this.stroking = this.corners = null;
+    this.stroking = null;
     this.placing = false;
+    this.corners.clear();
     this.tiles?.refresh();
     this.renderDraft();
     return Boolean(had);
@@ -236,7 +237,7 @@ export class Masks {
 
   changed() {
     this.tiles.refresh();
-    this.bench.changed(this);
+    this.bench.changed();
   }
 
   // ------------------------------------------------------------------------------------------ keyboard
@@ -259,28 +260,15 @@ export class Masks {
   hover(point) {
     this.last = point;
     const shows = Boolean(point) && !this.readOnly && (this.tool === "brush" || this.tool === "eraser");
-    for (const ring of this.ring) {
-      ring.visible(shows);
-      if (shows) ring.setAttrs({ ...point, radius: this.radius });
-    }
-    this.view.layers.cross.batchDraw();
+    this.ring.show(shows ? point : null, this.radius);
     this.view.container.style.cursor = shows ? "none" : this.readOnly ? "" : "crosshair";
-    if (this.corners) this.renderDraft();
+    this.corners.pointer = point;
+    if (this.drafting) this.renderDraft();
   }
 
   renderDraft() {
     this.group.destroyChildren();
-    if (this.corners) {
-      const points = this.last ? [...this.corners, [this.last.x, this.last.y]] : this.corners;
-      const colour = this.voiding ? VOID_COLOUR : this.bench.colour(this.bench.category(this));
-      const common = { points: points.flat(), closed: true, strokeScaleEnabled: false };
-      this.group.add(new Konva.Line({ ...common, stroke: "#000a", strokeWidth: 4, fill: `${colour}44` }));
-      this.group.add(new Konva.Line({ ...common, stroke: colour, strokeWidth: 2 }));
-      const radius = (this.bench.coarse ? 10 : 5) / this.view.scale;
-      for (const [x, y] of this.corners) {
-        this.group.add(new Konva.Circle({ x, y, radius, fill: "#fff", stroke: colour, strokeWidth: 2, strokeScaleEnabled: false }));
-      }
-    }
+    this.corners.paint(this.group, this.voiding ? VOID_COLOUR : this.bench.colour(this.bench.category(this)));
     this.view.layers.shapes.batchDraw();
   }
 

@@ -1,14 +1,13 @@
 // What boxes, points, polylines and polygons have in common: a list, a selection, categories, undo, keys.
 
+import { tenth } from "./marks.js";
+
 const { Konva } = globalThis;
 
-/** Round to a tenth of a pixel. */
-export const tenth = (v) => Math.round(v * 10) / 10;
-
 /**
- * Objects of one primitive. A subclass gives `key` (of an object's place in a payload), `points(object)` and
- * `setPoints(object, points)`, `hits(object, point, reach)`, `paint(object, group, selected)`, the tool's `down/move/up`,
- * `press(point)` for the keyboard and `grow(object, dx, dy)` for Alt and arrows.
+ * Objects of one primitive. A subclass gives `key` (of an object's place in a payload), `points(object)`,
+ * `setPoints(object, points)`, `hits(object, point, reach)`, `paint(object, group, selected)`, what a tool has (see
+ * `View`), `press(point)` for the keyboard, and `grow(object, dx, dy)` for Alt and arrows.
  */
 export class Objects {
   constructor(bench, primitive) {
@@ -37,7 +36,11 @@ export class Objects {
 
   load(value) {
     const list = Array.isArray(value) ? value : [];
-    this.objects = list.map((o) => ({ id: this.next++, category: o.category, [this.key]: structuredClone(o[this.key]) }));
+    this.objects = list.map((o) => ({
+      id: this.next++,
+      category: o.category,
+      [this.key]: structuredClone(o[this.key]),
+    }));
     this.selected = null;
     this.cancel?.();
     this.changed();
@@ -89,7 +92,7 @@ export class Objects {
 
   changed() {
     this.render();
-    this.bench.changed(this);
+    this.bench.changed();
   }
 
   add(place) {
@@ -118,14 +121,17 @@ export class Objects {
     this.selected = id;
     const object = this.current;
     if (object) this.bench.follow(this, object.category);
-    this.changed();
+    this.render();
+    this.bench.touch();
   }
 
   /** Give the selected object a category. */
   assign(category) {
     const object = this.current;
     if (!object || object.category === category) return;
-    this.commit(() => { object.category = category; });
+    this.commit(() => {
+      object.category = category;
+    });
   }
 
   /** Go to the next object; false past the last one. */
@@ -152,7 +158,10 @@ export class Objects {
     const ys = points.map((p) => p[1]);
     const x = Math.min(this.view.width - Math.max(...xs), Math.max(-Math.min(...xs), dx));
     const y = Math.min(this.view.height - Math.max(...ys), Math.max(-Math.min(...ys), dy));
-    this.setPoints(object, points.map((p) => [tenth(p[0] + x), tenth(p[1] + y)]));
+    this.setPoints(
+      object,
+      points.map((p) => [tenth(p[0] + x), tenth(p[1] + y)]),
+    );
   }
 
   /** Move the selected object by the keyboard; steps in quick succession are one to undo. */
@@ -160,14 +169,15 @@ export class Objects {
     const object = this.current;
     if (!object) return false;
     const now = performance.now();
-    const goesOn = this.nudging && this.nudging.id === object.id && now - this.nudging.at < 800
-      && this.bench.history.done.at(-1) === this.nudging.step;
+    const goesOn =
+      this.nudging &&
+      this.nudging.id === object.id &&
+      now - this.nudging.at < 800 &&
+      this.bench.history.done.at(-1) === this.nudging.step;
     const before = goesOn ? this.nudging.before : structuredClone(this.objects);
     if (grow) this.grow(object, dx, dy);
     else this.shift(object, dx, dy);
-    if (goesOn) {
-      this.bench.history.bytes -= this.bench.history.done.pop().bytes;
-    }
+    if (goesOn) this.bench.history.forget();
     this.remember(before);
     this.nudging = { id: object.id, at: now, before, step: this.bench.history.done.at(-1) };
     return true;
@@ -187,7 +197,7 @@ export class Objects {
 
   hover(point, event) {
     if (this.readOnly) return;
-    this.hovered = point ? this.at(point, this.view.reach(event))?.id ?? null : null;
+    this.hovered = point ? (this.at(point, this.view.reach(event))?.id ?? null) : null;
     this.view.container.style.cursor = this.cursor?.(point, event) ?? "";
   }
 
@@ -203,40 +213,4 @@ export class Objects {
     this.paintDraft?.(this.group);
     this.view.layers.shapes.batchDraw();
   }
-
-  /** A line that shows on light and on dark: the colour with a dark rim. */
-  outline(points, colour, { closed = false, selected = false, fill = null } = {}) {
-    const common = { points: points.flat(), closed, strokeScaleEnabled: false, lineJoin: "round" };
-    return [
-      new Konva.Line({ ...common, stroke: "#0009", strokeWidth: selected ? 5 : 4, fill }),
-      new Konva.Line({ ...common, stroke: colour, strokeWidth: selected ? 3 : 2 }),
-    ];
-  }
-
-  /** A handle, of the same size at any zoom. */
-  handle([x, y], colour, round = true) {
-    const size = (this.bench.coarse ? 11 : 5.5) / this.view.scale;
-    const look = { stroke: "#000c", strokeWidth: 1.5, strokeScaleEnabled: false, fill: "#fff" };
-    return round
-      ? new Konva.Circle({ x, y, radius: size, ...look, stroke: colour, strokeWidth: 2.5 })
-      : new Konva.Rect({ x: x - size, y: y - size, width: 2 * size, height: 2 * size, cornerRadius: size / 3, ...look });
-  }
-
-  /** The name of an object's category, beside `[x, y]`, of the same size at any zoom. */
-  tag(text, [x, y], colour) {
-    const short = text.length > 28 ? `${text.slice(0, 27)}…` : text;
-    const label = new Konva.Label({ x, y, scaleX: 1 / this.view.scale, scaleY: 1 / this.view.scale });
-    label.add(new Konva.Tag({ fill: colour, cornerRadius: 3 }));
-    label.add(new Konva.Text({ text: short, fontSize: 12.5, fontStyle: "600", padding: 4, fill: ink(colour), fontFamily: "system-ui, sans-serif" }));
-    const { x: left, y: top } = this.view.toStage({ x, y });
-    const up = top - label.height() - 2 > 0 ? -label.height() - 2 : 3;
-    label.offset({ x: Math.max(0, left + label.width() - this.view.stage.width()), y: -up });
-    return label;
-  }
-}
-
-/** Black or white, whichever reads better on a colour. */
-export function ink(hex) {
-  const [r, g, b] = [1, 3, 5].map((n) => (parseInt(hex.slice(n, n + 2), 16) / 255) ** 2.2);
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.19 ? "#111" : "#fff";
 }

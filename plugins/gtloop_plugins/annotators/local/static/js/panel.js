@@ -3,7 +3,8 @@
 import { Picker } from "./picker.js";
 import { byId, h, icon } from "./dom.js";
 
-const percent = (share) => (share === 0 ? "" : share < 0.001 ? "<0.1%" : `${(100 * share).toFixed(share < 0.1 ? 1 : 0)}%`);
+const percent = (share) =>
+  share === 0 ? "" : share < 0.001 ? "<0.1%" : `${(100 * share).toFixed(share < 0.1 ? 1 : 0)}%`;
 
 export class Panel {
   constructor(bench) {
@@ -53,11 +54,16 @@ export class Panel {
       picker.render();
     }
     if (editor?.primitive.kind === "mask") parts.push(["brush", () => this.brush(editor)]);
-    if (editor?.objects) parts.push(["objects", () => section(null, this.objects = h("div", { class: "objects", role: "list" }))]);
+    if (editor?.objects)
+      parts.push(["objects", () => section(null, (this.objects = h("div", { class: "objects", role: "list" })))]);
     for (const field of bench.beside) {
-      if (field.element.tagName !== "IFRAME") parts.push([`field ${field.name}`, () => section(field.element.matches(".text-field") ? null : field.name, field.element)]);
+      if (field.element.tagName !== "IFRAME")
+        parts.push([
+          `field ${field.name}`,
+          () => section(field.element.matches(".text-field") ? null : field.name, field.element),
+        ]);
     }
-    if (editor) parts.push(["hint", () => this.hint = h("p", { class: "hint soft" })]);
+    if (editor) parts.push(["hint", () => (this.hint = h("p", { class: "hint soft" }))]);
     this.fill(`${editor?.name} ${editor?.primitive.kind}`, parts);
     if (editor?.objects) this.list(editor);
     if (this.hint && editor) this.hint.textContent = editor.hint;
@@ -77,20 +83,54 @@ export class Panel {
 
   brush(editor) {
     const most = Math.log(Math.max(8, Math.max(editor.view.width, editor.view.height) / 3));
-    this.size = h("input", { type: "range", min: "0", max: String(most), step: "0.05", "aria-label": "Brush size", on: { input: () => editor.resize(Math.exp(Number(this.size.value))) } });
+    this.size = h("input", {
+      type: "range",
+      min: "0",
+      max: String(most),
+      step: "0.05",
+      "aria-label": "Brush size",
+      on: { input: () => editor.resize(Math.exp(Number(this.size.value))) },
+    });
     this.sizeText = h("output", { class: "note" });
-    return section("Brush size", h("div", { class: "brush-size" }, h("kbd", { text: "[" }), this.size, h("kbd", { text: "]" }), this.sizeText));
+    return section(
+      "Brush size",
+      h("div", { class: "brush-size" }, h("kbd", { text: "[" }), this.size, h("kbd", { text: "]" }), this.sizeText),
+    );
   }
 
   list(editor) {
-    const title = h("h2", { text: editor.count ? `${editor.count} ${editor.count === 1 ? editor.noun : editor.nouns}` : `No ${editor.nouns} yet` });
+    const title = h("h2", {
+      text: editor.count
+        ? `${editor.count} ${editor.count === 1 ? editor.noun : editor.nouns}`
+        : `No ${editor.nouns} yet`,
+    });
     const rows = editor.objects.slice(0, 500).map((object, n) => {
       const on = object.id === editor.selected;
       const swatch = h("span", { class: "swatch" });
       swatch.style.background = this.bench.colour(object.category);
-      const name = h("button", { type: "button", class: "object", "aria-pressed": String(on), title: object.category, on: { click: () => editor.select(on ? null : object.id) } },
-        swatch, h("span", { class: "cut", text: object.category }), h("span", { class: "note", text: `${n + 1}` }));
-      const drop = h("button", { type: "button", class: "drop", "aria-label": `Delete ${editor.noun} ${n + 1}`, on: { click: () => editor.remove(object.id) } }, icon("trash"));
+      const name = h(
+        "button",
+        {
+          type: "button",
+          class: "object",
+          "aria-pressed": String(on),
+          title: object.category,
+          on: { click: () => editor.select(on ? null : object.id) },
+        },
+        swatch,
+        h("span", { class: "cut", text: object.category }),
+        h("span", { class: "note", text: `${n + 1}` }),
+      );
+      const drop = h(
+        "button",
+        {
+          type: "button",
+          class: "drop",
+          "aria-label": `Delete ${editor.noun} ${n + 1}`,
+          on: { click: () => editor.remove(object.id) },
+        },
+        icon("trash"),
+      );
       return h("div", { class: "object-row", role: "listitem" }, name, drop);
     });
     this.objects.replaceChildren(title, ...rows);
@@ -99,4 +139,3 @@ export class Panel {
 }
 
 const section = (title, ...children) => h("section", {}, title ? h("h2", { text: title }) : null, ...children);
-

@@ -3,7 +3,16 @@
 import { button, byId, h, toast } from "./dom.js";
 import { post } from "./api.js";
 
-const COLUMNS = [["Name"], ["Role"], ["Answers", "n"], ["Today", "n"], ["An hour", "n"], ["Median", "n"], ["Last seen"], [""]];
+const COLUMNS = [
+  ["Name"],
+  ["Role"],
+  ["Answers", "n"],
+  ["Today", "n"],
+  ["An hour", "n"],
+  ["Median", "n"],
+  ["Last seen"],
+  [""],
+];
 
 function ago(at) {
   if (!at) return "never";
@@ -29,9 +38,23 @@ function showLink({ name, link }) {
   const box = byId("link");
   const field = h("input", { readonly: true, value: link, "aria-label": `Link of ${name}` });
   box.hidden = false;
-  box.replaceChildren(h("p", {}, "Give this link to ", h("b", { text: name }), ". Whoever has it works under that name; it is shown only now."),
-    field, button("Copy", { iconName: "copy", kind: "primary", run: () => copy(field) }),
-    button("Done", { kind: "quiet", run: () => { box.hidden = true; } }));
+  box.replaceChildren(
+    h(
+      "p",
+      {},
+      "Give this link to ",
+      h("b", { text: name }),
+      ". Whoever has it works under that name; it is shown only now.",
+    ),
+    field,
+    button("Copy", { iconName: "copy", kind: "primary", run: () => copy(field) }),
+    button("Done", {
+      kind: "quiet",
+      run: () => {
+        box.hidden = true;
+      },
+    }),
+  );
   field.focus();
   field.select();
 }
@@ -72,13 +95,26 @@ export function setUpPeople(changed) {
     const dot = h("i", { class: active ? "here" : "", title: active ? "at work" : "away" });
     const revoked = blocked === "revoked";
     const state = revoked ? blocked : blocked ? `blocked: ${blocked}` : ago(seen);
-    return h("tr", { class: blocked ? "out" : "" },
+    return h(
+      "tr",
+      { class: blocked ? "out" : "" },
       h("td", { class: "who" }, h("div", {}, dot, h("span", { class: "cut", text: name, title: name }))),
-      h("td", { text: role }), h("td", { class: "n", text: answers }), h("td", { class: "n", text: today }),
-      h("td", { class: "n", text: pace ? Math.round(pace) : "–" }), h("td", { class: "n", text: median ? `${median.toFixed(1)} s` : "–" }),
+      h("td", { text: role }),
+      h("td", { class: "n", text: answers }),
+      h("td", { class: "n", text: today }),
+      h("td", { class: "n", text: pace ? Math.round(pace) : "–" }),
+      h("td", { class: "n", text: median ? `${median.toFixed(1)} s` : "–" }),
       h("td", { text: state }),
-      h("td", { class: "acts" }, button("Fresh link", { run: () => relink(person), label: `Fresh link for ${name}` }), " ",
-        role === "owner" || revoked ? null : button("Revoke", { kind: "no", run: () => revoke(person), label: `Revoke ${name}` })));
+      h(
+        "td",
+        { class: "acts" },
+        button("Fresh link", { run: () => relink(person), label: `Fresh link for ${name}` }),
+        " ",
+        role === "owner" || revoked
+          ? null
+          : button("Revoke", { kind: "no", run: () => revoke(person), label: `Revoke ${name}` }),
+      ),
+    );
   };
 
   let known = "";
@@ -90,9 +126,19 @@ export function setUpPeople(changed) {
       known = now;
       const table = byId("people");
       const focused = table.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
-      table.replaceChildren(h("thead", {}, h("tr", {}, COLUMNS.map(([text, look]) => h("th", { scope: "col", class: look, text })))), h("tbody", {}, people.map(row)));
+      table.replaceChildren(
+        h(
+          "thead",
+          {},
+          h(
+            "tr",
+            {},
+            COLUMNS.map(([text, look]) => h("th", { scope: "col", class: look, text })),
+          ),
+        ),
+        h("tbody", {}, people.map(row)),
+      );
       if (focused) [...table.querySelectorAll("button")].find((b) => b.getAttribute("aria-label") === focused)?.focus();
     },
   };
 }
-

@@ -20,15 +20,26 @@ function fit(name, search) {
 
 export class Picker {
   /**
-   * `names` in order, `colour(name)` if they have colours, `pick(name, bySearch)`, `isOn(name)`, and `note(name)`, a short text beside a name.
+   * `names` in order, `colour(name)` if they have colours, `pick(name, bySearch)`, `isOn(name)`, and `note(name)`, a
+   * short text beside a name.
    */
   constructor({ names, colour, pick, isOn, note = () => "", big = false, label = "Categories" }) {
     Object.assign(this, { names, colour, pick, isOn, note });
     this.list = h("div", { class: big ? "choices big" : "choices", role: "group", "aria-label": label });
     this.searchable = names.length > KEYED;
     this.search = h("input", {
-      type: "search", placeholder: `Search ${names.length} names`, "aria-label": "Search categories", autocomplete: "off",
-      spellcheck: "false", on: { input: () => { this.lit = 0; this.render(); }, keydown: (event) => this.typed(event) },
+      type: "search",
+      placeholder: `Search ${names.length} names`,
+      "aria-label": "Search categories",
+      autocomplete: "off",
+      spellcheck: "false",
+      on: {
+        input: () => {
+          this.lit = 0;
+          this.render();
+        },
+        keydown: (event) => this.typed(event),
+      },
     });
     this.field = h("label", { class: "search" }, this.search, h("kbd", { text: "/", "aria-hidden": "true" }));
     this.element = h("div", { class: "picker" }, this.searchable ? this.field : null, this.list);
@@ -80,7 +91,8 @@ export class Picker {
     const { shown } = this;
     const searching = Boolean(this.search.value.trim());
     const rows = shown.slice(0, MOST_SHOWN).map((name, n) => this.row(name, n, searching && n === this.lit));
-    if (shown.length > MOST_SHOWN) rows.push(h("p", { class: "soft", text: `and ${shown.length - MOST_SHOWN} more; search` }));
+    if (shown.length > MOST_SHOWN)
+      rows.push(h("p", { class: "soft", text: `and ${shown.length - MOST_SHOWN} more; search` }));
     if (!shown.length) rows.push(h("p", { class: "soft", text: "No category has these letters." }));
     // A press of a button must not lose the focus to a new button.
     const focused = [...this.list.children].indexOf(document.activeElement);
@@ -91,12 +103,22 @@ export class Picker {
 
   row(name, n, lit) {
     const on = this.isOn(name);
-    const row = button("", { run: () => (this.search.value ? this.found(name) : this.pick(name, false)), pressed: on, kind: `choice${lit ? " lit" : ""}`, title: name });
+    const row = button("", {
+      run: () => (this.search.value ? this.found(name) : this.pick(name, false)),
+      pressed: on,
+      kind: `choice${lit ? " lit" : ""}`,
+      title: name,
+    });
     const swatch = this.colour ? h("span", { class: "swatch" }) : "";
     if (swatch) swatch.style.background = this.colour(name);
     const note = this.note(name);
-    row.replaceChildren(swatch, h("span", { class: "cut", text: name }), note ? h("span", { class: "note", text: note }) : "",
-      n < KEYED ? h("kbd", { text: n + 1, "aria-hidden": "true" }) : "", on ? icon("check") : "");
+    row.replaceChildren(
+      swatch,
+      h("span", { class: "cut", text: name }),
+      note ? h("span", { class: "note", text: note }) : "",
+      n < KEYED ? h("kbd", { text: n + 1, "aria-hidden": "true" }) : "",
+      on ? icon("check") : "",
+    );
     return row;
   }
 }

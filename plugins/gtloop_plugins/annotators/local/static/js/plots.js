@@ -44,17 +44,34 @@ export class Plot {
   draw() {
     this.drop();
     this.element.replaceChildren();
-    const axis = { stroke: token("--soft"), grid: { stroke: token("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
+    const axis = {
+      stroke: token("--soft"),
+      grid: { stroke: token("--line"), width: 1 },
+      ticks: { show: false },
+      font: "12px system-ui, sans-serif",
+    };
     const series = this.series.map(({ label, colour, bars, fill }) => ({
-      label, stroke: token(colour), width: bars ? 0 : 2, points: { show: false },
+      label,
+      stroke: token(colour),
+      width: bars ? 0 : 2,
+      points: { show: false },
       fill: bars || fill ? `${token(colour)}${bars ? "cc" : "26"}` : undefined,
       paths: bars ? uPlot.paths.bars({ size: [0.75, 24] }) : uPlot.paths.stepped({ align: 1 }),
     }));
-    this.plot = new uPlot({
-      width: this.element.clientWidth, height: HEIGHT, cursor: { y: false },
-      axes: [{ ...axis, values: CLOCK }, { ...axis, size: 44, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 50000] }],
-      scales: { y: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] } },
-      series: [{ value: "{HH}:{mm}" }, ...series],
-    }, this.data, this.element);
+    this.plot = new uPlot(
+      {
+        width: this.element.clientWidth,
+        height: HEIGHT,
+        cursor: { y: false },
+        axes: [
+          { ...axis, values: CLOCK },
+          { ...axis, size: 44, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 50000] },
+        ],
+        scales: { y: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] } },
+        series: [{ value: "{HH}:{mm}" }, ...series],
+      },
+      this.data,
+      this.element,
+    );
   }
 }

@@ -12,11 +12,23 @@ function show(progress) {
   const done = total ? Math.min(1, Math.max(0, 1 - left / total)) : 0;
   const fill = h("span", { class: "fill" });
   fill.style.width = `${100 * done}%`;
-  const figure = (value, unit, wide) => h("span", { class: wide ? "figure wide" : "figure" }, h("b", { text: value }), ` ${unit}`);
+  const figure = (value, unit, wide) =>
+    h("span", { class: wide ? "figure wide" : "figure" }, h("b", { text: value }), ` ${unit}`);
   box.replaceChildren(
-    h("span", { class: "track", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": total, "aria-valuenow": total - left, "aria-label": "This batch" }, fill),
+    h(
+      "span",
+      {
+        class: "track",
+        role: "progressbar",
+        "aria-valuemin": 0,
+        "aria-valuemax": total,
+        "aria-valuenow": total - left,
+        "aria-label": "This batch",
+      },
+      fill,
+    ),
     figure(mine, "by you"),
-    today !== mine && figure(today, "today", true) || "",
+    (today !== mine && figure(today, "today", true)) || "",
     pace ? figure(Math.round(pace), "an hour", true) : "",
     figure(left, "left"),
   );
@@ -28,14 +40,18 @@ export function setUpProgress(work, outbox) {
   const fetchNow = async () => {
     try {
       show(await get("/api/progress"));
-    } catch { /* the next one will do */ }
+    } catch {
+      /* the next one will do */
+    }
     known = Date.now();
   };
   outbox.addEventListener("sent", (event) => {
     if (event.detail.progress) show(event.detail.progress);
     known = Date.now();
   });
-  setInterval(() => { if (!document.hidden && Date.now() - known > EVERY_MS) fetchNow(); }, 2000);
+  setInterval(() => {
+    if (!document.hidden && Date.now() - known > EVERY_MS) fetchNow();
+  }, 2000);
   fetchNow();
 
   const sync = byId("sync");
@@ -44,7 +60,9 @@ export function setUpProgress(work, outbox) {
     const held = waiting && outbox.failures === 0 && connection.online;
     const [kind, iconName, text] = !connection.online
       ? ["away", "cloud", waiting ? `Offline · ${waiting} kept here` : "Offline"]
-      : held || outbox.failures ? ["busy", "cloud", `Sending ${waiting}`] : ["safe", "check", "All sent"];
+      : held || outbox.failures
+        ? ["busy", "cloud", `Sending ${waiting}`]
+        : ["safe", "check", "All sent"];
     if (sync.dataset.text === text) return;
     sync.dataset.text = text;
     sync.className = `sync ${kind}`;

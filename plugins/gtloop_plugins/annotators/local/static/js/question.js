@@ -11,10 +11,16 @@ export function tellQuestion(task, bench) {
   const strong = Object.assign(document.createElement("strong"), {
     textContent: task.mode === "adjust" ? "Correct this label where it is wrong, then submit." : asked(bench),
   });
-  const legend = bench.drawn.filter((editor) => editor.primitive.kind === "mask").flatMap((editor) => editor.value())
+  const legend = bench.drawn
+    .filter((editor) => editor.primitive.kind === "mask")
+    .flatMap((editor) => editor.value())
     .map(({ category }) => verdictTag(category, bench.colour(category)));
-  const tags = bench.beside.flatMap((editor) => [editor.value()].flat()
-    .filter((value) => typeof value === "string" && value).map((value) => verdictTag(value)));
+  const tags = bench.beside.flatMap((editor) =>
+    [editor.value()]
+      .flat()
+      .filter((value) => typeof value === "string" && value)
+      .map((value) => verdictTag(value)),
+  );
   box.replaceChildren(strong, ...(task.mode === "verify" ? [...tags, ...legend] : []));
 }
 

@@ -27,7 +27,9 @@ export class Raster {
 
   soil(x1, y1, x2, y2) {
     const d = this.dirty;
-    this.dirty = d ? [Math.min(d[0], x1), Math.min(d[1], y1), Math.max(d[2], x2), Math.max(d[3], y2)] : [x1, y1, x2, y2];
+    this.dirty = d
+      ? [Math.min(d[0], x1), Math.min(d[1], y1), Math.max(d[2], x2), Math.max(d[3], y2)]
+      : [x1, y1, x2, y2];
   }
 
   /** What has changed, once. */
@@ -58,7 +60,9 @@ export class Raster {
       tiles.push(step);
     }
     if (!tiles.length) return null;
-    const put = (key) => () => { for (const step of tiles) this.setTile(step.tile, step[key]); };
+    const put = (key) => () => {
+      for (const step of tiles) this.setTile(step.tile, step[key]);
+    };
     return { undo: put("old"), redo: put("now"), bytes };
   }
 
@@ -78,7 +82,8 @@ export class Raster {
   tile(tile) {
     const [x1, y1, x2, y2] = this.area(tile);
     const copy = new this.map.constructor((x2 - x1) * (y2 - y1));
-    for (let y = y1; y < y2; y++) copy.set(this.map.subarray(y * this.width + x1, y * this.width + x2), (y - y1) * (x2 - x1));
+    for (let y = y1; y < y2; y++)
+      copy.set(this.map.subarray(y * this.width + x1, y * this.width + x2), (y - y1) * (x2 - x1));
     return copy;
   }
 
@@ -132,7 +137,12 @@ export class Raster {
   stroke(a, b, radius, value) {
     const length = Math.hypot(b.x - a.x, b.y - a.y);
     const [nx, ny] = length ? [(-(b.y - a.y) / length) * radius, ((b.x - a.x) / length) * radius] : [0, 0];
-    const side = [[a.x + nx, a.y + ny], [b.x + nx, b.y + ny], [b.x - nx, b.y - ny], [a.x - nx, a.y - ny]];
+    const side = [
+      [a.x + nx, a.y + ny],
+      [b.x + nx, b.y + ny],
+      [b.x - nx, b.y - ny],
+      [a.x - nx, a.y - ny],
+    ];
     const top = Math.floor(Math.min(a.y, b.y) - radius);
     const bottom = Math.ceil(Math.max(a.y, b.y) + radius);
     for (let y = top; y <= bottom; y++) {
@@ -155,7 +165,8 @@ export class Raster {
     const ys = points.map((p) => p[1]);
     for (let y = Math.floor(Math.min(...ys)); y <= Math.ceil(Math.max(...ys)); y++) {
       const xs = crossings(points, y + 0.5).sort((p, q) => p - q);
-      for (let i = 0; i + 1 < xs.length; i += 2) this.span(y, Math.ceil(xs[i] - 0.5), Math.ceil(xs[i + 1] - 0.5), value);
+      for (let i = 0; i + 1 < xs.length; i += 2)
+        this.span(y, Math.ceil(xs[i] - 0.5), Math.ceil(xs[i + 1] - 0.5), value);
     }
   }
 

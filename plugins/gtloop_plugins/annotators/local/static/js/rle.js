@@ -45,7 +45,7 @@ export function encode(map, width, height) {
   const runs = new Map();
   const close = (value, from, to) => {
     let run = runs.get(value);
-    if (!run) runs.set(value, run = { counts: [], end: 0 });
+    if (!run) runs.set(value, (run = { counts: [], end: 0 }));
     run.counts.push(from - run.end, to - from);
     run.end = to;
   };

@@ -5,10 +5,19 @@ import { button, byId, h, icon } from "./dom.js";
 const SCREENS = {
   loading: { title: "Fetching the next image", busy: true },
   wait: { title: "Nothing to do right now", busy: true, text: "You can leave this page open." },
-  offline: { title: "The server can't be reached", busy: true, iconName: "cloud", text: "What you have answered is kept in this browser, and is sent as soon as the server is back." },
+  offline: {
+    title: "The server can't be reached",
+    busy: true,
+    iconName: "cloud",
+    text: "What you have answered is kept in this browser, and is sent as soon as the server is back.",
+  },
   done: { title: "All done", iconName: "check", text: "The run is over. Thank you for your work." },
   blocked: { title: "No more images for you", iconName: "hand" },
-  signedout: { title: "You are signed out", iconName: "link", text: "Open your personal link again, or ask for a fresh one. What you have not sent yet stays in this browser until then." },
+  signedout: {
+    title: "You are signed out",
+    iconName: "link",
+    text: "Open your personal link again, or ask for a fresh one. What is not sent yet stays in this browser.",
+  },
 };
 
 /** Show the screen of a state, with the reason that the server gave, and how many answers wait here. */
@@ -34,11 +43,18 @@ export function showBroken(why, { skip, cannotTell }) {
     h("div", { class: "medal" }, icon("cross")),
     h("h1", { text: "This image can't be shown" }),
     h("p", { text: sentence(why) }),
-    h("div", { class: "row" }, button("Skip it", { run: skip, kind: "primary", key: "S" }), button("Bad image", { run: cannotTell, key: "C" })),
+    h(
+      "div",
+      { class: "row" },
+      button("Skip it", { run: skip, kind: "primary", key: "S" }),
+      button("Bad image", { run: cannotTell, key: "C" }),
+    ),
   );
 }
 
-export const hideScreen = () => { byId("screen").hidden = true; };
+export const hideScreen = () => {
+  byId("screen").hidden = true;
+};
 
 function sentence(text) {
   if (!text) return "";

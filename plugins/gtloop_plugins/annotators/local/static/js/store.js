@@ -46,7 +46,7 @@ export class Store {
   /** Keep a value; on disk when this resolves, unless the browser refuses (full, private), then in memory. */
   async put(key, value) {
     this.memory.set(key, value);
-    if (!await this.database) return;
+    if (!(await this.database)) return;
     try {
       await this.run("readwrite", (table) => table.put(value, this.prefix + key));
     } catch {
@@ -55,7 +55,7 @@ export class Store {
   }
 
   async get(key) {
-    if (this.memory.has(key) || !await this.database) return this.memory.get(key);
+    if (this.memory.has(key) || !(await this.database)) return this.memory.get(key);
     return this.run("readonly", (table) => table.get(this.prefix + key)).catch(() => undefined);
   }
 
@@ -64,9 +64,25 @@ export class Store {
     if (await this.database) await this.run("readwrite", (table) => table.delete(this.prefix + key)).catch(() => {});
   }
 
+  /** Remove values of anybody whose key starts with `start`, where `old(value)` holds. */
+  async prune(start, old) {
+    if (!(await this.database)) return;
+    const found = (table) => {
+      const request = table.openCursor();
+      request.addEventListener("success", () => {
+        const cursor = request.result;
+        if (!cursor) return;
+        if (String(cursor.key).includes(`\n${start}`) && old(cursor.value)) cursor.delete();
+        cursor.continue();
+      });
+      return request;
+    };
+    await this.run("readwrite", found).catch(() => {});
+  }
+
   /** All values whose key starts with `start`. */
   async all(start) {
-    if (!await this.database) return [...this.memory].filter(([k]) => k.startsWith(start)).map(([, value]) => value);
+    if (!(await this.database)) return [...this.memory].filter(([k]) => k.startsWith(start)).map(([, value]) => value);
     const range = IDBKeyRange.bound(this.prefix + start, `${this.prefix}${start}\uffff`);
     return this.run("readonly", (table) => table.getAll(range)).catch(() => []);
   }

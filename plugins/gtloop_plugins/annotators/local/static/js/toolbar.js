@@ -2,7 +2,12 @@
 
 import { button, byId, h } from "./dom.js";
 
-const MASK_TOOLS = [["brush", "Brush", "b"], ["eraser", "Eraser", "x"], ["polygon", "Polygon", "p"], ["fill", "Fill", "f"]];
+const MASK_TOOLS = [
+  ["brush", "Brush", "b"],
+  ["eraser", "Eraser", "x"],
+  ["polygon", "Polygon", "p"],
+  ["fill", "Fill", "f"],
+];
 const SIZE_STEP = 1.25;
 
 /** Fills the tool bar of a bench, and gives the keys that do the same. */
@@ -22,21 +27,59 @@ export class Toolbar {
 
   build() {
     const tool = (text, iconName, key, run, isOn) => {
-      const element = button("", { iconName, label: text, title: `${text} (${key})`, run: () => { run(); this.update(); }, pressed: isOn ? false : undefined });
+      const element = button("", {
+        iconName,
+        label: text,
+        title: `${text} (${key})`,
+        run: () => {
+          run();
+          this.update();
+        },
+        pressed: isOn ? false : undefined,
+      });
       this.tools.push({ element, isOn });
       return element;
     };
     const { bench, view } = this;
     const groups = [];
     if (bench.drawn.length > 1) {
-      groups.push(bench.drawn.map((editor, n) => tool(`Draw ${editor.name}`, editor.primitive.kind === "mask" ? "brush" : editor.primitive.kind,
-        `Ctrl + ${n + 1}`, () => bench.activate(editor), () => bench.active === editor)));
+      groups.push(
+        bench.drawn.map((editor, n) =>
+          tool(
+            `Draw ${editor.name}`,
+            editor.primitive.kind === "mask" ? "brush" : editor.primitive.kind,
+            `Ctrl + ${n + 1}`,
+            () => bench.activate(editor),
+            () => bench.active === editor,
+          ),
+        ),
+      );
     }
     if (this.mask) {
       groups.push([
-        ...MASK_TOOLS.map(([name, text, key]) => tool(text, name, key.toUpperCase(), () => this.useMask(name), () => bench.active === this.mask && this.mask.tool === name)),
-        tool("Unclear (void)", "void", "V", () => this.toggleVoid(), () => this.mask.voiding),
-        tool("Paint free pixels only", "lock", "K", () => this.mask.setKeep(!this.mask.keeping), () => Boolean(this.mask.keeping)),
+        ...MASK_TOOLS.map(([name, text, key]) =>
+          tool(
+            text,
+            name,
+            key.toUpperCase(),
+            () => this.useMask(name),
+            () => bench.active === this.mask && this.mask.tool === name,
+          ),
+        ),
+        tool(
+          "Unclear (void)",
+          "void",
+          "V",
+          () => this.toggleVoid(),
+          () => this.mask.voiding,
+        ),
+        tool(
+          "Paint free pixels only",
+          "lock",
+          "K",
+          () => this.mask.setKeep(!this.mask.keeping),
+          () => Boolean(this.mask.keeping),
+        ),
       ]);
     }
     if (bench.drawn.length) {
@@ -50,7 +93,9 @@ export class Toolbar {
       tool("Fit", "fit", "0", () => view.fit()),
     ]);
     const last = groups.length - 1;
-    this.element.replaceChildren(...groups.map((group, n) => h("div", { class: n < last ? "tool-group edits" : "tool-group" }, group)));
+    this.element.replaceChildren(
+      ...groups.map((group, n) => h("div", { class: n < last ? "tool-group edits" : "tool-group" }, group)),
+    );
   }
 
   useMask(name) {
@@ -82,17 +127,45 @@ export class Toolbar {
       zoom(["+", "="], "zoom in (or the wheel)", () => view.zoom(1.25)),
       zoom(["-", "_"], "zoom out", () => view.zoom(0.8)),
       zoom(["0"], "show the whole picture", () => view.fit()),
-      { keys: [" "], text: "hold and drag to move the picture", group: "View", when: shown, listed: shown, run: () => view.gestures.hold(true) },
+      {
+        keys: [" "],
+        text: "hold and drag to move the picture",
+        group: "View",
+        when: shown,
+        listed: shown,
+        run: () => view.gestures.hold(true),
+      },
       zoom(["h"], "hide or show what is drawn", () => this.hide()),
-      { keys: ["Ctrl+z"], text: "undo", group: "Drawing", when: () => drawing() && bench.history.done.length > 0, listed: drawing, run: () => bench.history.undo() },
-      { keys: ["Ctrl+Shift+z", "Ctrl+y"], text: "redo", group: "Drawing", when: drawing, listed: drawing, run: () => bench.history.redo() },
+      {
+        keys: ["Ctrl+z"],
+        text: "undo",
+        group: "Drawing",
+        when: () => drawing() && bench.history.done.length > 0,
+        listed: drawing,
+        run: () => bench.history.undo(),
+      },
+      {
+        keys: ["Ctrl+Shift+z", "Ctrl+y"],
+        text: "redo",
+        group: "Drawing",
+        when: drawing,
+        listed: drawing,
+        run: () => bench.history.redo(),
+      },
       ...MASK_TOOLS.map(([name, text, key]) => mask([key], text.toLowerCase(), () => this.useMask(name))),
       mask(["v"], "paint what is unclear (void)", () => this.toggleVoid()),
       mask(["k"], "paint free pixels only, or over others", () => this.mask.setKeep(!this.mask.keeping)),
       mask(["["], "smaller brush", () => this.mask.resize(this.mask.radius / SIZE_STEP)),
       mask(["]"], "larger brush", () => this.mask.resize(this.mask.radius * SIZE_STEP)),
       mask(["o"], "how much the colours cover", () => this.mask.setOpacity(1)),
-      ...bench.drawn.slice(0, 9).map((editor, n) => ({ keys: [`Ctrl+${n + 1}`], text: `draw ${editor.name}`, group: "Drawing", when: drawing, listed: () => bench.drawn.length > 1, run: () => bench.activate(editor) })),
+      ...bench.drawn.slice(0, 9).map((editor, n) => ({
+        keys: [`Ctrl+${n + 1}`],
+        text: `draw ${editor.name}`,
+        group: "Drawing",
+        when: drawing,
+        listed: () => bench.drawn.length > 1,
+        run: () => bench.activate(editor),
+      })),
     ];
   }
 

@@ -7,9 +7,9 @@ const MOST_SCALE = 40;
 const MARGIN = 24;
 
 /**
- * Layers from below: `picture`, `paint` (masks), `shapes`, `cross`. Coordinates of tools are image pixels.
- * A tool has `down(point, event)`, `move(point, event)`, `up(point, event)`, `cancel()`, `hover(point, event)`, each optional;
- * `down` returns false where it does not want the pointer.
+ * Layers from below: `picture`, `paint` (masks), `shapes`, `cross`. Coordinates of tools are image pixels. A tool may
+ * have `down(point, event)`, `move(point, event)`, `up(point, event)`, `cancel()` and `hover(point, event)`; `down`
+ * returns false where it does not want the pointer, which then moves the picture.
  */
 export class View extends EventTarget {
   constructor(container) {
@@ -135,7 +135,8 @@ export class View extends EventTarget {
   }
 
   setUpCrosshair() {
-    const line = (stroke, dash) => new Konva.Line({ stroke, dash, strokeWidth: 1, strokeScaleEnabled: false, visible: false });
+    const line = (stroke, dash) =>
+      new Konva.Line({ stroke, dash, strokeWidth: 1, strokeScaleEnabled: false, visible: false });
     this.lines = [line("#000b"), line("#000b"), line("#fff", [6, 6]), line("#fff", [6, 6])];
     this.layers.cross.add(...this.lines);
     this.crosshair = true;

@@ -185,7 +185,7 @@ export class Work extends EventTarget {
       this.ahead = this.current;
       this.put(item);
     } else {
-      this.ask();
+      this.drafts.restore(entry).then(() => this.ask());
     }
   }
 
@@ -197,11 +197,14 @@ export class Work extends EventTarget {
 
   renewSoon() {
     const lease = (this.current?.task.lease_s ?? 60) * 1000;
-    setTimeout(async () => {
-      // Who has left the page does not keep others from the image.
-      if (this.held.length && this.clock.quiet < lease) await this.renew();
-      this.renewSoon();
-    }, Math.min(MOST_RENEW_MS, Math.max(LEAST_RENEW_MS, lease / 3)));
+    setTimeout(
+      async () => {
+        // Who has left the page does not keep others from the image.
+        if (this.held.length && this.clock.quiet < lease) await this.renew();
+        this.renewSoon();
+      },
+      Math.min(MOST_RENEW_MS, Math.max(LEAST_RENEW_MS, lease / 3)),
+    );
   }
 
   async renew() {
