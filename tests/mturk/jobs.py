@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from conftest import FAST, crew
 from emulator.client import KEYS, Process
+from mturkkit import FAST, crew
 
 import gtloop
 

@@ -13,10 +13,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from conftest import Start, build, requests
 from emulator.crew import answer_xml, look
 from hypothesis import given
 from hypothesis import strategies as st
+from mturkkit import Start, build, requests
 from PIL import Image
 
 from gtloop import masks

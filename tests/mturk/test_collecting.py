@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import Start, build, crew, requests
 from emulator.client import Denied, Process
 from emulator.crew import answer_xml
+from mturkkit import Start, build, crew, requests
 
 from gtloop.records import Answer, Settlement
 from gtloop_plugins.annotators.mturk import Mturk

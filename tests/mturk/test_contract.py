@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FAST, crew
 from emulator.client import KEYS, Process
+from mturkkit import FAST, crew
 
 from gtloop.interfaces import Annotator
 from gtloop.records import Request

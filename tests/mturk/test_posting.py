@@ -6,8 +6,8 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from conftest import Start, build, crew, requests
 from emulator.client import Process
+from mturkkit import Start, build, crew, requests
 
 from gtloop.errors import ConfigError, GtloopError, Unreachable, Unsupported
 from gtloop.interfaces import Context, Quote

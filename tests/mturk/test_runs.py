@@ -9,8 +9,8 @@ from pathlib import Path
 import jobs
 import pytest
 import runs
-from conftest import Start
 from emulator.crew import answer_xml
+from mturkkit import Start
 
 
 @pytest.mark.parametrize("task", ["bbox", "classification", "segmentation"])

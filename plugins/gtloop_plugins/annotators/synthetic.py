@@ -36,7 +36,9 @@ class SyntheticOptions(Options):
     cannot_tell: float = Field(0.0, ge=0, le=1, description="probability that a worker answers 'cannot tell'")
     expire: float = Field(0.0, ge=0, le=1, description="share of requests that expire before all have answered")
     seconds: float = Field(1.0, ge=0, description="multiplies the active seconds of an answer")
-    tolerance: float = Field(0.3, ge=0, le=1, description="error up to which people let a label pass that they are shown")
+    tolerance: float = Field(
+        0.3, ge=0, le=1, description="error up to which people let a label pass that they are shown"
+    )
 
 
 class _Turn(NamedTuple):

@@ -45,7 +45,7 @@ def test_the_dashboard_shows_run_desk_people_and_history(root: Path, tmp_path: P
         assert len(shown["desk"]["throughput"]) == 60
         assert sum(m["answers"] for m in shown["desk"]["throughput"]) == 1
         assert shown["events"][0]["type"] == "run-finished"
-        assert len(shown["events"]) == 20
+        assert 5 < len(shown["events"]) <= 20
         assert all(e["text"] for e in shown["events"])
         counts, history = shown["status"]["items"], shown["history"]
         assert (history["human"][-1], history["machine"][-1]) == (counts["human"], counts["machine"])

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gtloop.errors import GtloopError
+from gtloop.narration import sentence
 
 if TYPE_CHECKING:
     from gtloop.interfaces import Form, Task
-    from gtloop.ledger import Entry
     from gtloop.opened import Run
     from gtloop.registry import Registry
 
@@ -107,9 +107,10 @@ def _view(run: Run, registry: Registry) -> View:
     status = run.status(registry)
     human = machine = 0
     history: dict[str, list[Any]] = {"human": [], "machine": [], "at": []}
-    last: deque[Entry] = deque(maxlen=EVENTS)
+    last: deque[dict[str, str]] = deque(maxlen=EVENTS)
     for entry in run.events():
-        last.append(entry)
+        if text := sentence(entry.event):
+            last.append({"at": entry.at, "type": entry.event.type, "text": text})
         labels = getattr(entry.event, "labels", None)
         if labels is None:
             continue
@@ -120,16 +121,9 @@ def _view(run: Run, registry: Registry) -> View:
         _add(history, human, machine, entry.at)
     if history["at"]:  # labels may have been withdrawn, or given twice: the last point is exact
         _add(history, status["items"]["human"], status["items"]["machine"], history["at"][-1])
-    events = [{"at": e.at, "type": e.event.type, "text": _text(e)} for e in reversed(last)]
-    return View(status, events, history)
+    return View(status, list(reversed(last)), history)
 
 
 def _add(history: dict[str, list[Any]], human: int, machine: int, at: str) -> None:
     for name, value in (("human", human), ("machine", machine), ("at", at)):
         history[name].append(value)
-
-
-def _text(entry: Entry) -> str:
-    """What an event says about itself, else what its kind means."""
-    said = next((v for n in ("why", "reason", "fault", "example") if (v := getattr(entry.event, n, ""))), "")
-    return str(said) or (type(entry.event).__doc__ or "").partition("\n")[0]

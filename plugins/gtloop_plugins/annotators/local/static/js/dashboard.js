@@ -94,7 +94,7 @@ function showEvents(events) {
         "li",
         {},
         h("time", { datetime: at, title: at, text: time }),
-        h("div", {}, h("b", { text: type }), text.replaceAll("``", "")),
+        h("div", { title: type, text }),
       );
     }),
   );

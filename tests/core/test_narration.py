@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from gtloop import events as ev
 from gtloop.events import FileRef
+from gtloop.narration import sentence
 from gtloop.state import State
 from gtloop.wording import counted, some
-from gtloop_plugins.observers.narrator import sentence
 
 
 def ref(rows: int) -> FileRef:
@@ -36,6 +36,17 @@ def test_one_is_no_plural() -> None:
     assert [counted(n, "alias") for n in (0, 1, 2)] == ["0 aliases", "1 alias", "2 aliases"]
     assert some(["a", "b"], 2) == "a, b"
     assert some(["a", "b", "c"], 2) == "a, b, ..."
+
+
+def test_without_a_state_totals_are_left_out() -> None:
+    assert sentence(ev.RunFinished()) == "finished"
+    assert sentence(ev.LabelsConsolidated(number=1, labels=ref(3))) == "3 images answered"
+    assert sentence(ev.ReviewConcluded(number=1, labels=ref(1))) == "1 label looked at"
+
+
+def test_what_an_answer_costs_is_said_to_the_fraction_of_a_cent() -> None:
+    quoted = ev.PricesQuoted(annotator="mturk", answers=3, answer=40_000, fee=10_500)
+    assert sentence(quoted) == "mturk takes $0.04 for an answer and a fee of $0.0105"
 
 
 def test_a_detector_that_fits_nothing_is_not_said_to_have_fitted() -> None:
