@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from gtloop.crew import assess, assessment_due, settle, settlement_due
 from gtloop.errors import blame
 from gtloop.events import BatchSubmitted
 from gtloop.interfaces import Progress
@@ -87,6 +88,9 @@ def tend(job: Job) -> None:
     """Take in what people have answered, and ask ahead where they run out of work."""
     if events := collect(job, 0.0):
         job.commit(events)
+    for due, step in ((settlement_due, settle), (assessment_due, assess)):
+        if due(job):
+            job.commit(step(job))
     if not ahead_due(job):
         return
     job.commit(pick(job, "ahead"))
@@ -94,7 +98,7 @@ def tend(job: Job) -> None:
         if not batch.submitted:
             with blame("annotator", job.plugins.annotator.name, "submit"):
                 job.plugins.annotator.submit(requests_of(job, number))
-            job.commit([BatchSubmitted(iteration=number, batch=number)])
+            job.commit([BatchSubmitted(iteration=number, batch=number, handover=job.state.facts.handovers)])
 
 
 def ahead_due(job: Job) -> bool:

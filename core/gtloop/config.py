@@ -6,6 +6,7 @@ import difflib
 import json
 import tomllib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -174,14 +175,22 @@ _PATHS = (
 )
 
 
-def _override(text: str) -> tuple[str, str]:
+def _override(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
     if not equals or len(parts) < 2:
         raise ConfigError(f"-o {text}: write it as kind.plugin.key=value, for example annotators.synthetic.noise=0.1")
     if parts[0] + "s" in PLUGIN_TABLES and len(parts) == 3:
         parts[0] += "s"
-    return ".".join(parts), value.strip()
+    return ".".join(parts), _listed(value.strip())
+
+
+def _listed(value: str) -> Any:
+    """A list, where ``value`` is one as JSON or TOML write it (``["a", "b"]``); else ``value``."""
+    if value.startswith("["):
+        with suppress(tomllib.TOMLDecodeError):
+            return tomllib.loads(f"value = {value}")["value"]
+    return value
 
 
 def _put(tables: dict[str, Any], key: str, value: Any) -> None:

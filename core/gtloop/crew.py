@@ -168,7 +168,9 @@ def pick_tests(job: Job, asked: int) -> Tests:
     rows = np.asarray(job.store.read(f.gold, ["row"])["row"], np.int32)
     n = min(len(rows), int(np.ceil(job.settings.people.gold_share * asked)))
     chance = rng(job.seed, "gold", len(f.batches) + 1).random(len(rows))
-    chosen = rows[np.lexsort((chance, s.columns["tests"][rows]))[:n]]
+    order = rows[np.lexsort((chance, s.columns["tests"][rows]))]
+    out = {r.row for r in f.open.values()}  # nobody can tell yet who will have seen these
+    chosen = np.array([row for row in order.tolist() if row not in out][:n], np.int32)
     known: dict[int, set[str]] = {}
     if s.columns["tests"][chosen].any():
         earlier = {rid: row for rid, row in _gold_requests(job).items() if row in set(chosen.tolist())}

@@ -218,8 +218,9 @@ class BatchSubmitted(Event):
     """The annotator has the requests of a batch."""
 
     type: Literal["batch-submitted"] = "batch-submitted"
-    once = ("batch",)
+    once = ("batch", "handover")
     batch: int
+    handover: int = Field(0, description="how often the run had changed its annotator")
 
 
 class AnswersCollected(Event):
@@ -256,6 +257,9 @@ class ModelFitted(Event):
     metrics: dict[str, float] = {}
     path: str | None = None
     fault: str = Field("", description="why there is no model")
+    deal: FileRef | None = Field(
+        None, description="of the first fold: random training rows, dealt to the folds in turn"
+    )
 
 
 class ItemsPredicted(Event):

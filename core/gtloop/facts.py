@@ -43,6 +43,7 @@ class Facts(BaseModel):
         fold: int | None = None
         predicted: str | None = None
         fault: str = ""
+        deal: FileRef | None = None
 
     class Round(BaseModel):
         """One iteration, for status and report."""
@@ -127,6 +128,7 @@ class Facts(BaseModel):
     conclusions: int = 0
     answer_files: list[FileRef] = Field(default_factory=list)
     cursor: str = ""
+    handovers: int = 0  # changes of the annotator
     collections: int = 0
     annotations: int = 0
     consolidations: int = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -52,23 +52,27 @@ def _changed(s: State, e: ev.SettingsChanged, store: Store) -> None:
         f.broke, f.paused = False, ""
     letters.answered(s, e.letter)
     if any(key.startswith("prices.") for key in e.changes) and f.quote is None:
-        _reprice(s)
+        _reprice(s, f.open.values())
+    if "run.annotator" in e.changes:
+        people.moved(s)
     own = f"detectors.{f.settings['run']['detector'].partition('@')[0]}"
     if any(key == "run.detector" or f"{key}.".startswith(f"{own}.") for key in e.changes):
         letters.new_generation(s)  # no model of another detector, or of other options, is of use to this one
 
 
-def _reprice(s: State) -> None:
+def _reprice(s: State, requests: Iterable[Facts.Open]) -> None:
     """Reserve for open requests what the prices of now make them cost at most."""
     f, rates = s.facts, s.rates
-    for request in f.open.values():
+    for request in requests:
         reserved = rates.request(max(0, request.want - request.got))
         f.bill.reserved += reserved - request.reserved
         request.reserved = reserved
 
 
 def _quoted(s: State, e: ev.PricesQuoted, store: Store) -> None:
-    s.facts.quote = (e.answer, e.fee)
+    f = s.facts
+    f.quote = (e.answer, e.fee)
+    _reprice(s, [r for r in f.open.values() if not f.batches[r.batch].submitted])  # nobody works at another price yet
 
 
 def _quarantined(s: State, e: ev.ItemsQuarantined, store: Store) -> None:
@@ -78,7 +82,9 @@ def _quarantined(s: State, e: ev.ItemsQuarantined, store: Store) -> None:
 
 
 def _fitted(s: State, e: ev.ModelFitted, store: Store) -> None:
-    m = Facts.Model(name=e.model, batch=e.batch, path=e.path, examples=e.examples, fold=e.fold, fault=e.fault)
+    m = Facts.Model(
+        name=e.model, batch=e.batch, path=e.path, examples=e.examples, fold=e.fold, fault=e.fault, deal=e.deal
+    )
     if e.fold is None:
         s.facts.model, s.facts.folds = m, {}
         s.facts.deliverable = e.path or s.facts.deliverable

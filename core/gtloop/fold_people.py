@@ -59,6 +59,14 @@ def to_training(s: State, rows: Any) -> None:
     s.columns["random"][rows] = False
 
 
+def moved(s: State) -> None:
+    """Another annotator: what is open is handed to it; it keeps its own books, and has nothing to settle so far."""
+    f = s.facts
+    f.cursor, f.settled, f.handovers = "", len(f.answer_files), f.handovers + 1
+    for request in f.open.values():
+        f.batches[request.batch].submitted = False
+
+
 def submitted(s: State, e: ev.BatchSubmitted, store: Store) -> None:
     s.facts.batches[e.batch].submitted = True
 

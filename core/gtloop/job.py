@@ -120,10 +120,10 @@ class Plugins:
         """The observers that are on, made anew for who drives the run; raises as the constructor does."""
         return Observers([self._build("observer", name, self._base) for name in self._settings.observers])
 
-    def quote(self) -> Quote:
-        """What the annotator takes for an answer, by the settings of now."""
+    def quote(self, answers: int | None = None) -> Quote:
+        """What the annotator takes for one of ``answers`` (default: ``run.workers``), by the settings of now."""
         with blame("annotator", self.annotator.name, "quote"):
-            return self.annotator.quote(self._settings.prices.answer, self._settings.run.workers)
+            return self.annotator.quote(self._settings.prices.answer, answers or self._settings.run.workers)
 
     def bind(self, items: Items, truths: Sequence[tuple[int, str]] = ()) -> None:
         """Say which items the run has, and from which row on other files hold what is known of them."""

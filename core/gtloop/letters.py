@@ -33,7 +33,7 @@ from gtloop.known import tell_lacking
 from gtloop.ledger import Letter
 from gtloop.money import micro, show
 from gtloop.review import write_wish
-from gtloop.settings import Settings
+from gtloop.settings import MOST_WORKERS, Settings
 from gtloop.state import HUMAN, MACHINE, UNLABELABLE, State
 
 
@@ -141,13 +141,18 @@ def _review(job: Job, letter: int, body: dict[str, Any]) -> list[AnyEvent]:
     rows = rows[np.isin(job.state.status[rows], (HUMAN, MACHINE))]
     if not len(rows):
         raise RunError("none of the items has a label to look at")
-    file = write_wish(job.store, job.state, job.seed, letter, rows, mode, float(body.get("blind", 0.0)))
+    answers, blind = body.get("answers", 1), body.get("blind", 0.0)
+    if not isinstance(answers, int) or not 1 <= answers <= MOST_WORKERS:
+        raise ConfigError(f"review: {answers!r} people can't look at each label; choose 1 to {MOST_WORKERS}")
+    if not isinstance(blind, int | float) or not 0 <= blind <= 1:
+        raise ConfigError(f"review: the blind share is from 0 to 1, not {blind!r}")
+    file = write_wish(job.store, job.state, job.seed, letter, rows, mode, blind)
     return [
         ReviewAsked(
             iteration=job.state.iteration,
             letter=letter,
             rows=file,
-            answers=int(body.get("answers", 1)),
+            answers=answers,
             others=bool(body.get("others", False)),
             why=body.get("why", ""),
         )

@@ -42,7 +42,7 @@ def cross_fitting(job: Job) -> int:
     folds = job.settings.promise.cross_fit
     picked = any(b.phase == "active" for b in job.state.stage_batches.values())
     late = job.settings.loop.certify == "late"
-    enough = len(random_training(job)) >= 2 * folds
+    enough = bool(job.state.facts.folds) or len(random_training(job)) >= 2 * folds
     trainable = job.plugins.detector.trainable
     return folds if late and trainable and enough and not picked and job.state.stage_looks == 0 else 0
 
@@ -56,8 +56,11 @@ def random_training(job: Job) -> Rows:
 
 
 def fold_rows(job: Job, fold: int, folds: int) -> Rows:
-    """The rows that a fold's model never sees."""
-    return np.sort(random_training(job)[fold::folds])
+    """The rows that a fold's model never sees, as dealt before the first: people may answer while folds are fitted."""
+    first = job.state.facts.folds.get(0)
+    dealt = None if first is None or first.deal is None else job.store.read(first.deal, ["row"])["row"]
+    rows = random_training(job) if dealt is None else np.asarray(dealt, np.int32)
+    return np.sort(rows[fold::folds])
 
 
 def reference_rows(job: Job) -> Rows:

@@ -90,12 +90,10 @@ def next_step(job: Job) -> Step | None:
         return pick_review
     if s.count(RELABEL) and not f.broke:
         return pick_batch
+    if f.open and (f.broke or not s.count(POOL)):
+        return _last_answers(job)
     if not s.count(POOL):
-        if f.open and all(r.aside == "gold" for r in f.open.values()) and f.withdrawals < len(f.batches):
-            return withdraw_requests  # nobody needs to be tested any more
-        return (
-            collect_answers if f.open else stop_for_budget if s.count(RELABEL) or f.reviews else _next_stage_or_end(job)
-        )
+        return stop_for_budget if s.count(RELABEL) or f.reviews else _next_stage_or_end(job)
     if next_phase(job, resting=False) != "active" and not f.broke:
         return pick_batch
     return machine_step(job) or (stop_for_budget if f.broke else pick_batch)
@@ -107,6 +105,13 @@ def _leaving(job: Job) -> Step:
     if f.open:
         return collect_answers if f.withdrawn else withdraw_requests
     return finish
+
+
+def _last_answers(job: Job) -> Step:
+    """Nothing more is asked: take in what people still have, and withdraw the tests that nobody needs any more."""
+    f = job.state.facts
+    needless = all(r.aside == "gold" for r in f.open.values()) and f.withdrawals < len(f.batches)
+    return withdraw_requests if needless else collect_answers
 
 
 def _next_stage_or_end(job: Job) -> Step:
@@ -184,7 +189,7 @@ def submit_batch(job: Job) -> list[AnyEvent]:
     number = next(n for n, b in job.state.facts.batches.items() if not b.submitted)
     with blame("annotator", job.plugins.annotator.name, "submit"):
         job.plugins.annotator.submit(requests_of(job, number))
-    return [BatchSubmitted(iteration=number, batch=number)]
+    return [BatchSubmitted(iteration=number, batch=number, handover=job.state.facts.handovers)]
 
 
 def collect_answers(job: Job) -> list[AnyEvent]:
@@ -227,13 +232,7 @@ def finish(job: Job) -> list[AnyEvent]:
 def look_now(job: Job) -> list[AnyEvent]:
     """Look; a look that the budget forced too early to test anything is kept for when there is more money."""
     looked, f = look(job), job.state.facts
-    late = job.settings.loop.certify == "late"
-    if (
-        late
-        and f.broke
-        and asked(job.state) < job.plan.look_at[job.state.stage_looks]
-        and not looked.delta
-        and not looked.labels
-    ):
+    late, in_vain = job.settings.loop.certify == "late", not looked.delta and not looked.labels
+    if late and in_vain and f.broke and asked(job.state) < job.plan.look_at[job.state.stage_looks]:
         return stop_for_budget(job)
     return [looked]

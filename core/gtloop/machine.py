@@ -7,10 +7,10 @@ import time
 import numpy as np
 
 from gtloop.errors import NotEnoughData
-from gtloop.events import AnyEvent, ModelFitted
+from gtloop.events import AnyEvent, FileRef, ModelFitted
 from gtloop.interfaces import Rows
 from gtloop.job import Job
-from gtloop.looking import cross_fitting, fold_rows, reference_rows
+from gtloop.looking import cross_fitting, fold_rows, random_training, reference_rows
 from gtloop.state import HUMAN, POOL, TRAIN
 from gtloop.vision import embed_rows, fit_model, predict_rows
 
@@ -39,12 +39,14 @@ def fit_fold(job: Job) -> list[AnyEvent]:
     fold = next(k for k in range(folds) if k not in job.state.facts.folds)
     rows = np.setdiff1d(training_rows(job), fold_rows(job, fold, folds)).astype(np.int32)
     assert model is not None
-    return [_fit(job, f"{model.name}.f{fold}", rows, fold)]
+    deal = None if fold else job.store.write(f"looks/dealt-{model.name}.parquet", {"row": random_training(job)})
+    return [_fit(job, f"{model.name}.f{fold}", rows, fold, deal)]
 
 
-def _fit(job: Job, name: str, rows: Rows, fold: int | None) -> ModelFitted:
+def _fit(job: Job, name: str, rows: Rows, fold: int | None, deal: FileRef | None = None) -> ModelFitted:
     started, batch = time.monotonic(), job.state.turns
     common = {"iteration": job.state.iteration, "model": name, "fold": fold, "batch": batch, "examples": len(rows)}
+    common["deal"] = deal
     try:
         path, metrics = fit_model(job, name, rows, 1.0 if fold is None else FOLD_EFFORT)
     except NotEnoughData as e:

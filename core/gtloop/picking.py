@@ -205,6 +205,7 @@ class Wanted(NamedTuple):
     purposes: list[str]
     attempts: list[int]
     answers: int
+    price: int  # of a request, at most
     modes: list[Mode] | None = None
     proposals: list[Payload | None] | None = None
     excluded: Sequence[tuple[str, ...]] | None = None
@@ -225,6 +226,7 @@ def _commit(job: Job, phase: Phase, choice: Choice) -> BatchCommitted:
         [(purposes + ["gold"] * len(tests.rows))[i] for i in mixed],
         attempts[mixed].tolist(),
         job.settings.run.workers,
+        s.rates.request(job.settings.run.workers),
         excluded=[excluded[i] for i in mixed] if any(excluded) else None,
     )
     return commit_requests(job, phase, wanted, choice.reason, choice.moved)
@@ -242,7 +244,7 @@ def commit_requests(job: Job, phase: Phase, wanted: Wanted, reason: str, moved: 
     """Write a batch down and reserve its worst-case price, once the annotator says that people can be reached."""
     s, n = job.state, len(wanted.rows)
     number = len(s.facts.batches) + 1
-    price = s.rates.request(wanted.answers)
+    price = wanted.price
     check_people(job.plugins.annotator, job.registry, price * n)
     keys = zip(wanted.rows.tolist(), wanted.purposes, wanted.attempts, strict=True)
     columns: dict[str, Any] = {

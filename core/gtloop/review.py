@@ -7,20 +7,20 @@ corrections of it are, tells what seeing the label does to people (model-assist 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gtloop.errors import blame
 from gtloop.events import AnyEvent, BudgetReached, FileRef, ReviewConcluded
-from gtloop.interfaces import Consolidated, Hint, Rows
+from gtloop.interfaces import Consolidated, Hint, Rows, Task
 from gtloop.job import Job
 from gtloop.keyed import rng
 from gtloop.people import fitting, known_skills, label_of, read_answers
 from gtloop.picking import Wanted, commit_requests
 from gtloop.records import Answer, Mode, Payload
-from gtloop.state import HUMAN, MACHINE, VALIDATION, State
+from gtloop.state import HUMAN, MACHINE, POOL, VALIDATION, State
 from gtloop.store import Store
 
 VERDICTS = ("kept", "changed", "wrong", "unsure")
@@ -29,7 +29,10 @@ VERDICTS = ("kept", "changed", "wrong", "unsure")
 def write_wish(store: Store, state: State, seed: int, letter: int, rows: Rows, mode: Mode, blind: float) -> FileRef:
     """Rows with the mode in which each is shown: ``draw`` for the blind share and for whatever validates."""
     chance = rng(seed, "blind", letter).random(len(rows))
-    hidden = (chance < blind) | (state.role[rows] == VALIDATION)
+    random = (
+        state.columns["random"] & (state.stage_looks == 0) & (state.count(POOL) > 0)
+    )  # may validate by cross-fitting
+    hidden = (chance < blind) | (state.role[rows] == VALIDATION) | random[rows]
     modes = ["draw" if hide else mode for hide in hidden]
     return store.write(f"review/letter-{letter:05d}.parquet", {"row": rows, "mode": modes})
 
@@ -40,8 +43,11 @@ def pick_review(job: Job) -> list[AnyEvent]:
     t = job.store.read(wish.rows, ["row", "mode"])
     shown = _shown(job, np.asarray(t["row"], np.int32))
     pairs = [(int(row), mode) for row, mode in zip(t["row"], t["mode"], strict=True) if int(row) in shown]
-    price, left = s.rates.request(wish.answers), s.facts.bill.left(job.budget)
-    if left is not None and price:
+    quote, left = job.plugins.quote(wish.answers), s.facts.bill.left(job.budget)
+    price = s.rates._replace(answer=quote.answer, answer_fee=quote.fee).request(wish.answers)
+    reason = "somebody wants their labels looked at"
+    if left is not None and price and len(pairs) * price > left:
+        reason += f"; the budget pays {left // price} of {len(pairs)}"
         pairs = pairs[: left // price]
         if not pairs:
             return [BudgetReached(iteration=s.iteration, needed=price, left=left)]
@@ -51,11 +57,12 @@ def pick_review(job: Job) -> list[AnyEvent]:
         ["review"] * len(rows),
         [len(s.facts.batches) + 1] * len(rows),
         wish.answers,
+        price,
         modes=[mode for _, mode in pairs],
         proposals=[None if mode == "draw" else shown[row] for row, mode in pairs],
         excluded=_makers(job, rows) if wish.others else None,
     )
-    return [commit_requests(job, "review", wanted, "somebody wants their labels looked at")]
+    return [commit_requests(job, "review", wanted, reason)]
 
 
 def _shown(job: Job, rows: Rows) -> dict[int, Payload]:
@@ -99,35 +106,49 @@ def conclude(job: Job) -> list[AnyEvent]:
     asked = _asked(job)
     ripe = sorted(f.judged.items(), key=lambda r: r[1])
     said = read_answers(job.store, f.answer_files, {rid for rid, _ in ripe})
-    before = _shown(job, np.array([row for _, row in ripe], np.int32))
+    now = _shown(job, np.array([row for _, row in ripe], np.int32))
     judged: list[Judged] = []
     usable: list[list[Answer]] = []
     for rid, row in ripe:
         given = [a for a in said.get(rid, []) if a.id not in f.rejected and a.outcome != "declined"]
         usable.append(fitting(task, job.items[row], given, f.renamed))
-        judged.append(_judge(job, row, asked[rid], usable[-1], before.get(row)))
+        before = now.get(row) if asked[rid].shows(now.get(row), task, f.renamed) else None
+        judged.append(_judge(job, row, asked[rid].mode, usable[-1], before))
     return [
         ReviewConcluded(
             iteration=job.state.iteration,
             number=f.conclusions + 1,
-            labels=_write(job, ripe, [asked[rid] for rid, _ in ripe], usable, judged),
+            labels=_write(job, ripe, [asked[rid].mode for rid, _ in ripe], usable, judged),
         )
     ]
 
 
-def _asked(job: Job) -> dict[str, Mode]:
-    """Request to mode of all reviews."""
-    found: dict[str, Mode] = {}
+class _Asked(NamedTuple):
+    """What people were asked: a mode, and the label that they were shown, in the categories of then."""
+
+    mode: Mode
+    proposal: Payload | None
+
+    def shows(self, label: Payload | None, task: Task, names: Mapping[str, str]) -> bool:
+        """Whether ``label`` is what they were shown; always where nothing was."""
+        shown = task.recategorize(self.proposal, names) if names and self.proposal is not None else self.proposal
+        return shown is None or shown == label
+
+
+def _asked(job: Job) -> dict[str, _Asked]:
+    """What each request of a review asked."""
+    found: dict[str, _Asked] = {}
     for batch in job.state.facts.batches.values():
         if batch.phase == "review":
-            t = job.store.read(batch.requests, ["request", "mode"])
-            found.update(zip(t["request"], t["mode"], strict=True))
+            t = job.store.read(batch.requests, ["request", "mode", "proposal_json"])
+            asked = (_Asked(*pair) for pair in zip(t["mode"], t["proposal_json"], strict=True))
+            found.update(zip(t["request"], asked, strict=True))
     return found
 
 
 def _judge(job: Job, row: int, mode: Mode, answers: Sequence[Answer], before: Payload | None) -> Judged:
     task = job.plugins.task
-    if before is None:  # it was withdrawn while people looked at it
+    if before is None:  # the label that they looked at was withdrawn, or replaced, meanwhile
         return Judged("unsure", float("nan"), None)
     if mode == "verify":
         wrong, right = (sum(a.outcome == o for a in answers) for o in ("wrong", "label"))

@@ -122,6 +122,7 @@ def run_or_resume(
 
 def _drive(job: Job, wait: bool | None) -> Outcome:
     """Drive a run, its page beside it, once people can be reached."""
+    read_letters(job)  # one may open a finished run again
     f, annotator = job.state.facts, job.plugins.annotator
     if f.finished:
         return drive(job)

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 from gtloop.money import Prices
 from gtloop.origins import below
 
+MOST_WORKERS = 100
+"""Most people who answer one request."""
+
 
 class Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,7 +32,7 @@ class RunTable(Table):
     labels: str | None = Field(None, description="human labels that are there already: PATH or FORMAT:PATH")
     warm_from: str | None = Field(None, description="run or exported model that every fit starts from")
     instructions: str = Field("", description="what annotators read; a default of the task's where empty")
-    workers: int = Field(3, ge=1, le=100, description="people who answer each item")
+    workers: int = Field(3, ge=1, le=MOST_WORKERS, description="people who answer each item")
     budget_usd: float | None = Field(None, ge=0, allow_inf_nan=False, description="hard cap on everything paid")
     seed: int = Field(0, ge=0, description="of all randomness")
     preset: Literal["default", "ground-truth"] = Field("default", description="named set of defaults")

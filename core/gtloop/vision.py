@@ -153,13 +153,32 @@ def _write_shards(job: Job, folder: str, rows: Rows, work: _Work) -> tuple[list[
         path = f"{folder}/part-{number:05d}.parquet"
         paths.append(job.root / path)
         shard = rows[start : start + SHARD]
-        if not paths[-1].exists():
+        if not paths[-1].exists() or not _is_of(job, path, shard):
             _write_shard(job, path, work, shard, start, len(rows))
         done = job.store.read_path(path, ["row"])["row"]
         if len(np.setdiff1d(shard, done)):
-            faults = job.store.read_path(path.replace("part-", "faults-"), ["row", "reason"])
-            bad.update({int(r): t for r, t in zip(faults["row"], faults["reason"], strict=True)})
+            bad.update(_faults(job, path))
+    for old in set((job.root / folder).glob("part-*.parquet")) - set(paths):
+        old.unlink()
     return paths, bad
+
+
+def _is_of(job: Job, path: str, shard: Rows) -> bool:
+    """Whether a shard is of these rows: people may have been asked for some since it was written."""
+    done = job.store.read_path(path, ["row"])["row"]
+    lacking = np.setdiff1d(shard, done)
+    return len(np.setdiff1d(done, shard)) == 0 and (
+        not len(lacking) or _faults(job, path).keys() >= set(lacking.tolist())
+    )
+
+
+def _faults(job: Job, path: str) -> dict[int, str]:
+    """Rows of a shard that can't be read, with their reasons."""
+    faults = path.replace("part-", "faults-")
+    if not (job.root / faults).exists():
+        return {}
+    t = job.store.read_path(faults, ["row", "reason"])
+    return {int(r): why for r, why in zip(t["row"], t["reason"], strict=True)}
 
 
 def _write_shard(job: Job, path: str, work: _Work, shard: Rows, start: int, total: int) -> None:

@@ -49,6 +49,7 @@ class Studio:
             visitor = Visitor(made)
             visitor.join(self.other.get(link, link) if touch else link)
             act(visitor)
+            visitor.page.evaluate("scrollTo(0, 0)")
             visitor.page.wait_for_timeout(350)
             visitor.page.screenshot(path=self.folder / f"{name}-{look}.png", full_page=full)
             made.close()

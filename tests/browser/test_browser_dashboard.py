@@ -72,12 +72,14 @@ def test_it_moves_with_the_run(open_desk: OpenDesk, visit: Callable[..., Any], t
     human.get_by_text(str(early["items"]["human"]), exact=True).wait_for()
     page.get_by_role("button", name="Pause the run").wait_for()
     assert page.locator("#history canvas").is_visible()
+    early_events = page.locator("#events li").count()
+    assert early_events > 1
     runs.run_here(root, given)
     late = gtloop.open(root).status()
     page.locator("#state").get_by_text("finished").wait_for()
     assert human.inner_text() == str(late["items"]["human"]) != str(early["items"]["human"])
     assert page.locator("#summary").inner_text().startswith(late["summary"][:1].upper() + late["summary"][1:20])
-    assert page.locator("#events li").count() == 20
+    assert 5 < page.locator("#events li").count() <= 20
     assert "delta" not in page.locator("#promise p").first.inner_text()
     assert f"{late['promise']['max_loss']}" in page.locator("#promise").inner_text()
     # Who labels is told that it is over.

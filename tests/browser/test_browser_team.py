@@ -41,6 +41,21 @@ def test_two_people_side_by_side_never_have_the_same_image(boxes: Callable[..., 
         person.state("wait")
 
 
+def test_old_drawings_are_forgotten_and_new_ones_kept(boxes: Callable[..., Desk], visit: Visit) -> None:
+    anna = visit(boxes(1).links["Anna"])
+    anna.ready()
+    keep = """async ([name, days]) => {
+        const { work } = await (await import("/static/js/app.js")).app;
+        await work.drafts.store.put(`draft/${name}`, { at: Date.now() - days * 86_400_000 });
+    }"""
+    for name, days in (("a", 20), ("b", 20), ("c", 1), ("d", 20)):
+        anna.page.evaluate(keep, [name, days])
+    anna.page.reload()
+    anna.ready()
+    keys = '(await work.drafts.store.run("readonly", (table) => table.getAllKeys()))'
+    anna.until(f'{keys}.map((key) => key.at(-1)).join("") === "c"')
+
+
 def test_a_reload_brings_the_drawing_back(boxes: Callable[..., Desk], visit: Visit) -> None:
     desk = boxes(3)
     anna = visit(desk.links["Anna"])
@@ -181,10 +196,10 @@ def test_an_answer_that_is_not_accepted_comes_back(boxes: Callable[..., Desk], v
     anna.faults.clear()  # the refusal's status
 
 
-def test_an_image_that_is_gone_can_be_passed_on(boxes: Callable[..., Desk], visit: Visit) -> None:
+def test_a_damaged_image_can_be_passed_on(boxes: Callable[..., Desk], visit: Visit) -> None:
     desk = boxes(2)
     for path in (desk.folder / "images").iterdir():
-        path.unlink()
+        path.write_bytes(path.read_bytes()[:60])  # its size can be read, its pixels can't
     anna = visit(desk.links["Anna"])
     anna.state("broken")
     first = anna.page.evaluate("async () => (await (await import('/static/js/app.js')).app).work.current.task.id")
@@ -192,4 +207,4 @@ def test_an_image_that_is_gone_can_be_passed_on(boxes: Callable[..., Desk], visi
     anna.next_after(first)
     anna.send()
     assert desk.wait(1)[0].outcome == "declined"
-    anna.faults.clear()  # the missing images
+    anna.faults.clear()  # the damaged images

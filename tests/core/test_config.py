@@ -60,6 +60,14 @@ def test_a_malformed_override_is_explained(text: str) -> None:
         config.load(None, {}, (text,))
 
 
+def test_a_list_is_typed_as_in_the_file() -> None:
+    given = ('run.classes=["a, b", "c"]', "annotators.local.people=['anna', 'ben']", "run.instructions=[sic] a box")
+    settings = config.load(None, {}, given)
+    assert settings.run.classes == ("a, b", "c")
+    assert settings.annotators["local"] == {"people": ["anna", "ben"]}
+    assert settings.run.instructions == "[sic] a box"
+
+
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="gtloop init"):
         config.load(tmp_path / "none.toml", {})

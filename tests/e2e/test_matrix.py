@@ -129,11 +129,15 @@ def test_every_cell_with_torch(
     check(run(tmp_path / "run", sources[task], task, annotator, detector, sampler), detector, sampler)
 
 
+WITH_A_SERVER = ("local", "mturk")
+"""Annotators that take a server: their whole runs of every task are in tests/e2e/test_page.py and tests/mturk."""
+
+
 def test_the_matrix_is_all_that_is_installed() -> None:
     registry = Registry.load()
     for kind, names in (
         ("task", TASKS),
-        ("annotator", ANNOTATORS),
+        ("annotator", (*ANNOTATORS, *WITH_A_SERVER)),
         ("detector", (*LIGHT, *HEAVY)),
         ("sampler", SAMPLERS),
     ):

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import psutil
 import pytest
 import runs
 
 import gtloop
+from gtloop import masks
 
 LINK = re.compile(r"https?://\S+/join/\S+")
 SMALL = ("probe=3", "validation=10", "train=10", "batch=10", "look_at=26")
@@ -102,6 +104,17 @@ def _run(tmp_path: Path, *more: object) -> tuple[object, ...]:
     return (*fixed, "--annotator", "local", "-o", f"annotators.local.port={port}", *sizes, *more)
 
 
+def _label(kind: str, width: int, height: int) -> dict[str, Any]:
+    """The same for every image: a box, a category, a mask of its left half."""
+    if kind == "choice":
+        return {"category": "drum"}
+    if kind == "box":
+        return {"boxes": [{"category": "crate", "xyxy": [1, 1, width - 1, height - 1]}]}
+    half = np.zeros((height, width), bool)
+    half[:, : width // 2] = True
+    return {"size": [height, width], "regions": [{"category": "crate", "counts": masks.encode(half)}]}
+
+
 class Person:
     """Somebody who labels by HTTP as the page does, with the truth in mind."""
 
@@ -111,6 +124,7 @@ class Person:
         assert page.status_code == 200, page.text
         self.csrf = re.search(r'name="csrf" content="([^"]+)"', page.text)[1]  # type: ignore[index]
         self.answered = 0
+        self.kind = self.http.get("/api/form").json()["primitives"][0]["kind"]
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         while True:
@@ -128,8 +142,8 @@ class Person:
             if found["state"] != "task":
                 return str(found["state"])
             task = found["task"]
-            box = {"category": "crate", "xyxy": [1, 1, task["width"] - 1, task["height"] - 1]}
-            body = {"task": task["id"], "outcome": "label", "payload": {"boxes": [box]}, "active_seconds": 1.5}
+            payload = _label(self.kind, task["width"], task["height"])
+            body = {"task": task["id"], "outcome": "label", "payload": payload, "active_seconds": 1.5}
             self.post("/api/submit", body)
             self.answered += 1
         return "task"
@@ -144,8 +158,9 @@ class Person:
             time.sleep(0.1)
 
 
-def test_a_person_labels_a_job_to_its_end(started: Any, tmp_path: Path) -> None:
-    program = started(*_run(tmp_path))
+@pytest.mark.parametrize("task", ["bbox", "classification", "segmentation"])
+def test_a_person_labels_a_job_to_its_end(started: Any, tmp_path: Path, task: str) -> None:
+    program = started(*_run(tmp_path, "--task", task))
     person = Person(program.link("me"))
     person.label_all(program)
     assert program.end() == 0, program.lines

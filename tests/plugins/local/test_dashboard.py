@@ -49,6 +49,8 @@ def test_the_dashboard_shows_run_desk_people_and_history(root: Path, tmp_path: P
         assert all(e["text"] for e in shown["events"])
         counts, history = shown["status"]["items"], shown["history"]
         assert (history["human"][-1], history["machine"][-1]) == (counts["human"], counts["machine"])
+        assert (history["human"][0], history["machine"][0]) == (0, 0)
+        assert history["at"] == sorted(history["at"])
         assert len(history["human"]) == len(history["machine"]) == len(history["at"]) > 3
         assert history["human"] == sorted(history["human"])
         # what was asked is still to be answered, then it is over

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from deskparts import PEOPLE, Visitor, links_of, page, row_of
 
 from gtloop.interfaces import Annotator
@@ -32,3 +33,11 @@ class TestLocal(AnnotatorContract):
                     seen = visitor.get(found["task"]["image"])
                     said = visitor.say(found["task"]["id"], truths[row_of(seen.content, items)])
                     assert said.status_code == 200, said.text
+
+
+def test_names_come_as_a_list_or_with_commas_and_in_one_role_each() -> None:
+    assert Local.Options(people="anna, ben").people == ("anna", "ben")
+    assert Local.Options(people=["anna, PhD"]).people == ("anna, PhD",)
+    for wrong in ({"people": "anna,,ben"}, {"people": "anna,anna"}, {"people": ["anna"], "reviewers": ["anna"]}):
+        with pytest.raises(ValueError, match=r"distinct|in people and in reviewers"):
+            Local.Options(**wrong)

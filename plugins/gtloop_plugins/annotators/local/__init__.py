@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from gtloop.errors import GtloopError
 from gtloop.interfaces import Annotator, Collected, Options
@@ -43,12 +43,23 @@ class LocalOptions(Options):
             raise ValueError("give scheme and host only, such as https://label.example.org")
         return url
 
+    @field_validator("people", "reviewers", mode="before")
+    @classmethod
+    def _split(cls, names: Any) -> Any:
+        return [name.strip() for name in names.split(",")] if isinstance(names, str) else names
+
     @field_validator("people", "reviewers")
     @classmethod
     def _named(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(names)) != len(names) or not all(n.strip() and n.isprintable() and len(n) <= 80 for n in names):
             raise ValueError("names must be distinct, and 1 to 80 printable characters")
         return names
+
+    @model_validator(mode="after")
+    def _one_role(self) -> Self:
+        if both := sorted(set(self.people) & set(self.reviewers)):
+            raise ValueError(f"{both[0]!r} is in people and in reviewers; whoever labels gets reviews too")
+        return self
 
 
 class Local(Annotator):

@@ -45,7 +45,10 @@ def listen(host: str, port: int, nearby: bool) -> socket.socket:
                 raise GtloopError(
                     f"can't listen at {host} port {candidate}: {reason}; give another host or port"
                 ) from None
-    raise GtloopError(f"port {port} of {host} is taken by another program; give another: --port {port + 1}")
+    raise GtloopError(
+        f"port {port} of {host} is taken by another program; give another: "
+        f"-o annotators.local.port={port + 1}, or to gtloop serve: --port {port + 1}"
+    )
 
 
 def _bound(host: str, port: int) -> socket.socket:

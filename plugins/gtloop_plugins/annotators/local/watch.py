@@ -113,13 +113,15 @@ def _view(run: Run, registry: Registry) -> View:
             last.append({"at": entry.at, "type": entry.event.type, "text": text})
         labels = getattr(entry.event, "labels", None)
         if labels is None:
+            if not history["at"]:
+                _add(history, 0, 0, entry.at)
             continue
         if entry.event.type == "looked":
             machine += labels.rows
         else:
             human += labels.rows
         _add(history, human, machine, entry.at)
-    if history["at"]:  # labels may have been withdrawn, or given twice: the last point is exact
+    if human or machine:  # labels may have been withdrawn, or given twice: the last point is exact
         _add(history, status["items"]["human"], status["items"]["machine"], history["at"][-1])
     return View(status, list(reversed(last)), history)
 

@@ -12,6 +12,7 @@ const SHARES = [
   ["machine", "by machine", "is-machine"],
   ["pool", "to do", "is-pool"],
 ];
+const GOING = ["running", "waiting"];
 const RESTS = ["quarantined", "unlabelable", "aliases"];
 const RESTING = { quarantined: "unreadable", unlabelable: "can't be labelled", aliases: "copies" };
 
@@ -90,12 +91,7 @@ function showEvents(events) {
       const time = Number.isNaN(when.getTime())
         ? at
         : when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-      return h(
-        "li",
-        {},
-        h("time", { datetime: at, title: at, text: time }),
-        h("div", { title: type, text }),
-      );
+      return h("li", {}, h("time", { datetime: at, title: at, text: time }), h("div", { title: type, text }));
     }),
   );
 }
@@ -113,7 +109,7 @@ function showState(status) {
   const sentence = status.summary ?? "";
   byId("summary").textContent =
     sentence && sentence[0].toUpperCase() + sentence.slice(1) + (/[.!?]$/.test(sentence) ? "" : ".");
-  byId("pause").hidden = !["running", "waiting"].includes(state);
+  byId("pause").hidden = !GOING.includes(state);
 }
 
 function show({ status, desk, events, history: past }) {
@@ -134,6 +130,8 @@ function show({ status, desk, events, history: past }) {
 }
 
 let asked = 0;
+let ended = false;
+let pausing = false;
 
 async function refresh() {
   const number = ++asked;
@@ -142,6 +140,7 @@ async function refresh() {
     const said = await get("/api/dashboard");
     if (number !== asked) return;
     show(said);
+    ended = pausing || !GOING.includes(said.status.state);
     fresh.textContent = "";
     fresh.className = "fresh";
   } catch (error) {
@@ -149,7 +148,9 @@ async function refresh() {
       fresh.textContent = error.message;
       if (error.status === 401 || error.status === 403) clearInterval(timer);
     } else if (error instanceof Unreachable) {
-      fresh.textContent = "The server can't be reached; trying again";
+      fresh.textContent = ended
+        ? "The page has closed with the run; open it again with: gtloop serve"
+        : "The server can't be reached; trying again";
     } else {
       throw error;
     }
@@ -158,10 +159,11 @@ async function refresh() {
 }
 
 byId("pause").addEventListener("click", async () => {
-  if (!confirm("Pause the run? People can finish what they have; no new images are asked for until it is resumed."))
-    return;
+  const what = "It stops, and this page with it where gtloop run serves it; the same command goes on.";
+  if (!confirm(`Pause the run? ${what} What people have drawn is kept.`)) return;
   try {
     await post("/api/run/pause", {});
+    pausing = true;
     toast("The run pauses at its next step.");
   } catch (error) {
     toast(`Not paused: ${error.message}`, { kind: "warn" });

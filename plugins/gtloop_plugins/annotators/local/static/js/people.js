@@ -91,14 +91,14 @@ export function setUpPeople(changed) {
   };
 
   const row = (person) => {
-    const { name, role, answers, today, per_hour: pace, median_s: median, last_seen: seen, active, blocked } = person;
+    const { id, name, role, answers, today, per_hour: pace, median_s: median, last_seen: seen, active, blocked } = person;
     const dot = h("i", { class: active ? "here" : "", title: active ? "at work" : "away" });
     const revoked = blocked === "revoked";
     const state = revoked ? blocked : blocked ? `blocked: ${blocked}` : ago(seen);
     return h(
       "tr",
       { class: blocked ? "out" : "" },
-      h("td", { class: "who" }, h("div", {}, dot, h("span", { class: "cut", text: name, title: name }))),
+      h("td", { class: "who" }, h("div", {}, dot, h("span", { class: "cut", text: name, title: `${name}: ${id}` }))),
       h("td", { text: role }),
       h("td", { class: "n", text: answers }),
       h("td", { class: "n", text: today }),

@@ -57,10 +57,9 @@ export function setUpProgress(work, outbox) {
   const sync = byId("sync");
   const tell = () => {
     const waiting = outbox.entries.length;
-    const held = waiting && outbox.failures === 0 && connection.online;
     const [kind, iconName, text] = !connection.online
       ? ["away", "cloud", waiting ? `Offline · ${waiting} kept here` : "Offline"]
-      : held || outbox.failures
+      : waiting
         ? ["busy", "cloud", `Sending ${waiting}`]
         : ["safe", "check", "All sent"];
     if (sync.dataset.text === text) return;

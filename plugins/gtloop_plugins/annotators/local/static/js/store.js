@@ -67,17 +67,15 @@ export class Store {
   /** Remove values of anybody whose key starts with `start`, where `old(value)` holds. */
   async prune(start, old) {
     if (!(await this.database)) return;
-    const found = (table) => {
-      const request = table.openCursor();
-      request.addEventListener("success", () => {
-        const cursor = request.result;
-        if (!cursor) return;
-        if (String(cursor.key).includes(`\n${start}`) && old(cursor.value)) cursor.delete();
-        cursor.continue();
-      });
-      return request;
-    };
-    await this.run("readwrite", found).catch(() => {});
+    try {
+      const keys = await this.run("readonly", (table) => table.getAllKeys());
+      for (const key of keys.filter((k) => String(k).includes(`\n${start}`))) {
+        if (!old(await this.run("readonly", (table) => table.get(key)))) continue;
+        await this.run("readwrite", (table) => table.delete(key));
+      }
+    } catch {
+      /* the next visit may do it */
+    }
   }
 
   /** All values whose key starts with `start`. */

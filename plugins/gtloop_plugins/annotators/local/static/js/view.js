@@ -39,6 +39,8 @@ export class View extends EventTarget {
   setPicture(source, width, height) {
     this.width = width;
     this.height = height;
+    this.cross(null);
+    this.pointer = null;
     this.layers.picture.destroyChildren();
     if (source) {
       this.picture = new Konva.Image({ image: source, width, height });
