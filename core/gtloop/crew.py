@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gtloop.errors import blame
-from gtloop.events import AnswersSettled, AnyEvent, FileRef, PeopleAssessed
+from gtloop.errors import ConfigError, blame
+from gtloop.events import AnswersSettled, AnyEvent, FileRef, PeopleAssessed, PricesQuoted
 from gtloop.facts import Facts
 from gtloop.interfaces import Rows
 from gtloop.job import Job
 from gtloop.keyed import rng
+from gtloop.money import show
 from gtloop.people import fitting, gold_labels, read_answers
 from gtloop.records import Answer, Payload, Settlement
 
@@ -101,6 +102,34 @@ def _why_out(job: Job, worker: str, new: Facts.Person) -> str:
 
 
 # ---------------------------------------------------------------------------------------------- pay
+
+
+def quoted(job: Job) -> list[AnyEvent]:
+    """What an answer costs at the annotator, where that is not what the run goes by.
+
+    Raises:
+        ConfigError: What is to be handed out already would then cost more than the budget has.
+    """
+    quote, rates, s = job.plugins.quote(), job.state.rates, job.state
+    if (quote.answer, quote.fee) == (rates.answer, rates.answer_fee):
+        return []
+    new, waiting = rates._replace(answer=quote.answer, answer_fee=quote.fee), s.unsubmitted()
+    more = sum(new.request(max(0, r.want - r.got)) - r.reserved for r in waiting)
+    bill = s.facts.bill
+    if job.budget is not None and more > 0 and bill.total + bill.reserved + more > job.budget:
+        raise ConfigError(
+            f"annotator {job.plugins.annotator.name!r} is dearer: what people are to be asked comes to "
+            f"{show(bill.total + bill.reserved + more)}; raise --budget to that, or take the annotator of before"
+        )
+    return [
+        PricesQuoted(
+            iteration=s.iteration,
+            annotator=job.plugins.annotator.name,
+            answers=job.settings.run.workers,
+            answer=quote.answer,
+            fee=quote.fee,
+        )
+    ]
 
 
 def settlement_due(job: Job) -> bool:

@@ -72,7 +72,7 @@ def _reprice(s: State, requests: Iterable[Facts.Open]) -> None:
 def _quoted(s: State, e: ev.PricesQuoted, store: Store) -> None:
     f = s.facts
     f.quote = (e.answer, e.fee)
-    _reprice(s, [r for r in f.open.values() if not f.batches[r.batch].submitted])  # nobody works at another price yet
+    _reprice(s, s.unsubmitted())  # nobody works at another price yet
 
 
 def _quarantined(s: State, e: ev.ItemsQuarantined, store: Store) -> None:

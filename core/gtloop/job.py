@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gtloop.compatibility import check_fit, check_people
 from gtloop.errors import ConfigError, RunError, blame
-from gtloop.events import AnyEvent, PricesQuoted
+from gtloop.events import AnyEvent
 from gtloop.facts import Facts
 from gtloop.interfaces import (
     KINDS,
@@ -235,23 +235,6 @@ def _samples(settings: Settings) -> tuple[Sample, ...]:
                 raise ConfigError(f"people.{key}: there is no picture {path}; name a file, or leave it out")
             found.append(Sample(path=path, caption=caption, good=key == "good"))
     return tuple(found)
-
-
-def quoted(job: Job) -> list[AnyEvent]:
-    """What an answer costs at the annotator, where that is not what the run goes by."""
-    quote, rates = job.plugins.quote(), job.state.rates
-    if (quote.answer, quote.fee) == (rates.answer, rates.answer_fee):
-        return []
-    s = job.state
-    return [
-        PricesQuoted(
-            iteration=s.iteration,
-            annotator=job.plugins.annotator.name,
-            answers=job.settings.run.workers,
-            answer=quote.answer,
-            fee=quote.fee,
-        )
-    ]
 
 
 def human_labels(store: Store, state: State, task: Task, rows: Rows | None = None) -> dict[int, Payload]:

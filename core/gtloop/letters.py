@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from gtloop import config
+from gtloop.crew import quoted
 from gtloop.errors import ConfigError, GtloopError, RunError
 from gtloop.events import (
     AnyEvent,
@@ -28,7 +29,7 @@ from gtloop.events import (
 from gtloop.fold_letters import rename_in
 from gtloop.importing import import_labels
 from gtloop.items import add_items
-from gtloop.job import Job, Plugins, quoted
+from gtloop.job import Job, Plugins
 from gtloop.known import tell_lacking
 from gtloop.ledger import Letter
 from gtloop.money import micro, show

@@ -16,12 +16,13 @@ import numpy as np
 
 import gtloop
 from gtloop import config
+from gtloop.crew import quoted
 from gtloop.errors import Busy, ConfigError, RunError, blame
 from gtloop.events import AnyEvent, Confirmed, LabelsImported, LetterRefused, RunResumed, RunStarted, SettingsChanged
 from gtloop.importing import write_imported
 from gtloop.interfaces import Progress, quiet
 from gtloop.items import Items, check_probe, list_items
-from gtloop.job import Job, Plugins, fold_ledger, make_promise, quoted
+from gtloop.job import Job, Plugins, fold_ledger, make_promise
 from gtloop.ledger import Ledger, Lock
 from gtloop.letters import check_affordable, read_letters
 from gtloop.loop import Outcome, drive

@@ -78,6 +78,10 @@ class State:
         """Number of the iteration that is under way: batches committed, plus one."""
         return len(self.facts.batches) + 1
 
+    def unsubmitted(self) -> list[Facts.Open]:
+        """Requests that are committed, and that the annotator does not have yet."""
+        return [r for r in self.facts.open.values() if not self.facts.batches[r.batch].submitted]
+
     @property
     def turns(self) -> int:
         """Batches whose labels a new model waits for: all but those that only keep people busy, or look again."""

@@ -114,7 +114,8 @@ class People:
             )
         if self.agreement is not None:
             found.append(f"agreement: two people's answers to the same item agree by {metric} {self.agreement:.3f}")
-        counts = f"{self.answers:,} answers of {len(self.workers):,} people to {self.items:,} items"
+        who = "1 person" if len(self.workers) == 1 else f"{len(self.workers):,} people"
+        counts = f"{self.answers:,} answers of {who} to {self.items:,} items"
         drawn = "" if a.pairs is None else f"; alpha's chance agreement from {a.pairs:,} drawn pairs of answers"
         return [*found, f"{counts}; agreement and quality from {self.sampled:,} items{drawn}"]
 

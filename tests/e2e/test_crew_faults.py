@@ -10,7 +10,7 @@ import runs
 from test_crew import Agency, Desk, _events, _gold, _module, _no_page, _run
 
 import gtloop
-from gtloop.errors import RunError
+from gtloop.errors import ConfigError, RunError
 from gtloop.events import BatchCommitted, BatchSubmitted, ModelFitted, RequestsWithdrawn, ReviewConcluded
 from gtloop.interfaces import Collected
 from gtloop.registry import Registry
@@ -275,6 +275,17 @@ def test_another_annotator_takes_over_what_is_open(source: tuple[Path, Path], tm
     assert found["cost_usd"]["reserved"] == 0
     assert [e.handover for e in _events(tmp_path / "run", BatchSubmitted) if e.batch == 1] == [0, 1]
     assert _run(tmp_path / "run", runs.settings(*source, run__annotator="agency"))[0] == "finished"
+
+
+def test_a_dearer_annotator_does_not_break_the_cap(source: tuple[Path, Path], tmp_path: Path) -> None:
+    """Five images are open at $.036 x 3; the agency takes $.055 an answer."""
+    files = runs.settings(*source, run__annotator="files", run__budget_usd=0.6)
+    assert _run(tmp_path / "run", files, wait=False)[0] == "waiting"
+    dearer = runs.settings(*source, run__annotator="agency", run__budget_usd=0.6)
+    with pytest.raises(ConfigError, match=r"'agency' is dearer: .* comes to \$0\.8\d; raise --budget"):
+        _run(tmp_path / "run", dearer)
+    _, found = _run(tmp_path / "run", runs.settings(*source, run__annotator="agency", run__budget_usd=2))
+    assert 0 < found["cost_usd"]["total"] <= 2
 
 
 def test_no_answers_of_another_annotator_are_settled(source: tuple[Path, Path], tmp_path: Path) -> None:

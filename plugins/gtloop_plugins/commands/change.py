@@ -265,7 +265,7 @@ def _post(
     if as_json:
         ctx.obj.json({"asked": what, "taken": taken, "state": gtloop.open(root).status(ctx.obj.registry)["state"]})
     elif taken:
-        typer.echo(f"done; go on with: gtloop run --run {root}")
+        typer.echo(f"noted; go on with: gtloop run --run {root}")
     else:
         typer.echo("asked; the process that drives the run takes it in")
     return taken
