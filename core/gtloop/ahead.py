@@ -16,7 +16,7 @@ from gtloop.events import BatchSubmitted
 from gtloop.interfaces import Progress
 from gtloop.job import Job
 from gtloop.people import collect, requests_of
-from gtloop.picking import affordable, pick
+from gtloop.picking import affordable, ahead_size, pick
 from gtloop.state import POOL
 
 SHORT_S, LONG_S = 0.2, 30.0
@@ -107,4 +107,4 @@ def ahead_due(job: Job) -> bool:
     if not ahead or f.cancelled or f.paused or f.broke or (not f.confirmed and job.plugins.annotator.spends_money):
         return False
     waiting = sum(not r.aside for r in f.open.values())
-    return waiting < ahead / 2 and job.state.count(POOL) > 0 and affordable(job) > 0
+    return waiting < ahead_size(job) / 2 and job.state.count(POOL) > 0 and affordable(job) > 0

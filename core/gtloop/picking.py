@@ -71,7 +71,7 @@ def pick(job: Job, phase: Phase) -> list[AnyEvent]:
     sizes = {
         "active": _lacking(job, "train") if cold(job) else _batch_size(job),
         "rest": s.count(POOL),
-        "ahead": job.settings.people.ahead,
+        "ahead": ahead_size(job),
         "relabel": s.count(RELABEL),
     }
     wanted = min(sizes[phase] if phase in sizes else _lacking(job, phase), afford)
@@ -94,6 +94,8 @@ def pick(job: Job, phase: Phase) -> list[AnyEvent]:
     return events
 
 
+AHEAD_SHARE = 20
+"""At most one in so many images of the pool is asked ahead at a time."""
 BLIND: tuple[Phase, ...] = ("probe", "validation")
 _REASONS: dict[Phase, str] = {
     "probe": "a few random images, to see that everything works",
@@ -116,6 +118,11 @@ GONE_FROM = 10
 def gone(job: Job, bad: int) -> bool:
     """Whether ``bad`` unreadable images and no readable one are to stop the run instead of being quarantined."""
     return bad >= GONE_FROM and job.settings.run.probe_failures < 1
+
+
+def ahead_size(job: Job) -> int:
+    """Images asked ahead at a time: few of a small pool, as a look might have labelled them by machine."""
+    return min(job.settings.people.ahead, max(2, job.state.count(POOL) // AHEAD_SHARE))
 
 
 def affordable(job: Job) -> int:

@@ -129,6 +129,8 @@ def _drive(job: Job, wait: bool | None) -> Outcome:
         return drive(job)
     waiting = job.state.count(POOL) + job.state.count(LATER)
     check_people(annotator, job.registry, _worst_case(job.state.rates, job.settings, waiting, f.bill.left(job.budget)))
+    if wait is False:
+        return drive(job)
     with page_beside(job.root, annotator, [origin.plugin for origin in job.registry.blocked]) as page:
         job.page = page
         outcome = drive(job, wait=page is not None if wait is None else wait)

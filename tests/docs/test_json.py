@@ -18,6 +18,7 @@ from program import leaves, program
 import gtloop
 from gtloop.registry import Registry
 from gtloop.testing.fakes import tiny_items
+from gtloop_plugins.annotators.local import Local
 
 CLI = ROOT / "docs" / "cli.md"
 
@@ -95,6 +96,9 @@ def start(photos: Path, root: Path, annotator: str, registry: Registry, capsys: 
 def somebody(photos: Path, root: Path, registry: Registry, capsys: pytest.CaptureFixture[str]) -> str:
     """The id of a person who may label at the page of a new run."""
     start(photos, root, "local", registry, capsys)
+    annotator = gtloop.open(root).plugins(registry).annotator
+    assert isinstance(annotator, Local)
+    assert list(annotator._named()), "who gets a link when the page is served"
     with contextlib.closing(sqlite3.connect(root / "annotator" / "local" / "desk.sqlite")) as desk:
         return str(desk.execute("select id from person where role = 'annotator'").fetchone()[0])
 

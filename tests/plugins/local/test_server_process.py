@@ -80,7 +80,7 @@ def _again(act):  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_it_cleanly(tmp_path: Path, number: int) -> None:
     local = make_local(tmp_path, people=PEOPLE)
-    assert local.where() == "open the page with: gtloop serve RUN"
+    assert local.where() == f"open the page with: gtloop serve {local.context.workdir.parents[1]}"
     server = Server(tmp_path)
     said = json.loads((tmp_path / "desk" / "serve.json").read_text())
     assert said["url"] == server.url

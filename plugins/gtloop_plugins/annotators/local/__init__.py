@@ -106,7 +106,7 @@ class Local(Annotator):
 
         url = served_at(self.context.workdir)
         if url is None:
-            return "open the page with: gtloop serve RUN"
+            return f"open the page with: gtloop serve {self.context.workdir.parents[1]}"
         return "; ".join(f"{who}: {link}" for who, link in self._links(url))
 
     def serve(self, run: Run | None, *, host: str | None, port: int | None, ready: Callable[[str], None]) -> None:
