@@ -403,6 +403,29 @@ class _no_page:
         return None
 
 
+# ------------------------------------------------------------------------------------------- names
+
+
+def test_no_export_names_who_labelled(finished: tuple[Path, Any], tmp_path: Path) -> None:
+    """Worker ids are in the ledger, and in no format."""
+    from gtloop.registry import Registry
+
+    root, _ = finished
+    assert any(a.worker == "synthetic-002" for _, _, answers in gtloop.open(root).answers() for a in answers)
+    registry = Registry.load()
+    written = [p.cls.name for p in registry.providers("format") if p.cls.writes and {"bbox", "*"} & p.cls.tasks]
+    assert len(written) >= 5
+    module = _module(Agency)
+    for name in written:
+        out = tmp_path / "out" / name
+        ended = runs.cli("export", root, "--format", name, "--out", out, modules=[module])
+        assert ended.code == 0, ended.err
+        files = [out] if out.is_file() else [f for f in out.rglob("*") if f.is_file()]
+        assert files
+        for file in files:
+            assert b"synthetic-0" not in file.read_bytes(), file
+
+
 # ---------------------------------------------------------------------------------------------- kill
 
 
