@@ -83,7 +83,7 @@ class Answer(Record):
     payload: Payload | None = None
     active_seconds: float = 0.0
     price: int = Field(0, description="what this answer costs, micro-dollars, fees excluded")
-    fee: int = Field(0, description="what the platform takes for it on top, micro-dollars")
+    fee: int = Field(default=0, description="what the platform takes for it on top, micro-dollars")
     at: str = Field(description="when it was given, ISO 8601, UTC")
 
 
