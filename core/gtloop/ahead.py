@@ -11,11 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gtloop.crew import assess, assessment_due, settle, settlement_due
-from gtloop.errors import blame
-from gtloop.events import BatchSubmitted
 from gtloop.interfaces import Progress
 from gtloop.job import Job
-from gtloop.people import collect, requests_of
+from gtloop.people import collect, submit_batch
 from gtloop.picking import affordable, ahead_size, pick
 from gtloop.state import POOL
 
@@ -94,11 +92,8 @@ def tend(job: Job) -> None:
     if not ahead_due(job):
         return
     job.commit(pick(job, "ahead"))
-    for number, batch in job.state.facts.batches.items():
-        if not batch.submitted:
-            with blame("annotator", job.plugins.annotator.name, "submit"):
-                job.plugins.annotator.submit(requests_of(job, number))
-            job.commit([BatchSubmitted(iteration=number, batch=number, handover=job.state.facts.handovers)])
+    while any(not b.submitted for b in job.state.facts.batches.values()):
+        job.commit(submit_batch(job))
 
 
 def ahead_due(job: Job) -> bool:

@@ -6,7 +6,6 @@ below ``people.gold_quality`` on them, or has given ``people.most_answers``, is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +17,7 @@ from gtloop.interfaces import Rows
 from gtloop.job import Job
 from gtloop.keyed import rng
 from gtloop.money import show
-from gtloop.people import fitting, gold_labels, read_answers
+from gtloop.people import answered_by, every_request, fitting, gold_labels, read_answers
 from gtloop.records import Answer, Payload, Settlement
 
 PARTED = "has given {n} answers, as many as one person may"
@@ -66,15 +65,7 @@ def _gold_requests(job: Job) -> dict[str, int]:
     """Request to row of all that test people."""
     if job.state.facts.gold is None:
         return {}
-    return {rid: row for rid, row, purpose in _requests(job) if purpose == "gold"}
-
-
-def _requests(job: Job) -> Iterator[tuple[str, int, str]]:
-    """Request, row and purpose of all that was ever asked."""
-    for batch in job.state.facts.batches.values():
-        t = job.store.read(batch.requests, ["request", "row", "purpose"])
-        for rid, row, purpose in zip(t["request"], t["row"], t["purpose"], strict=True):
-            yield rid, int(row), purpose
+    return {rid: row for rid, row, purpose in every_request(job) if purpose == "gold"}
 
 
 def _quality(job: Job, row: int, answer: Answer, known: Payload) -> float:
@@ -113,7 +104,7 @@ def quoted(job: Job) -> list[AnyEvent]:
     quote, rates, s = job.plugins.quote(), job.state.rates, job.state
     if (quote.answer, quote.fee) == (rates.answer, rates.answer_fee):
         return []
-    new, waiting = rates._replace(answer=quote.answer, answer_fee=quote.fee), s.unsubmitted()
+    new, waiting = rates.quoted(quote), s.unsubmitted()
     more = sum(new.request(max(0, r.want - r.got)) - r.reserved for r in waiting)
     bill = s.facts.bill
     if job.budget is not None and more > 0 and bill.total + bill.reserved + more > job.budget:
@@ -141,7 +132,7 @@ def settlement_due(job: Job) -> bool:
 def settle(job: Job) -> list[AnyEvent]:
     """Have every answer paid, but those that the rules of ``people.reject`` name."""
     f = job.state.facts
-    rows = {rid: row for rid, row, _ in _requests(job)}
+    rows = {rid: row for rid, row, _ in every_request(job)}
     given = [a for answers in read_answers(job.store, f.answer_files[f.settled :]).values() for a in answers]
     judged = [(a, _why_unpaid(job, rows[a.request], a)) for a in given if a.outcome != "declined"]
     settlements = [
@@ -200,9 +191,7 @@ def pick_tests(job: Job, asked: int) -> Tests:
     order = rows[np.lexsort((chance, s.columns["tests"][rows]))]
     out = {r.row for r in f.open.values()}  # nobody can tell yet who will have seen these
     chosen = np.array([row for row in order.tolist() if row not in out][:n], np.int32)
-    known: dict[int, set[str]] = {}
+    earlier = {}
     if s.columns["tests"][chosen].any():
         earlier = {rid: row for rid, row in _gold_requests(job).items() if row in set(chosen.tolist())}
-        for rid, answers in read_answers(job.store, f.answer_files, set(earlier)).items():
-            known.setdefault(earlier[rid], set()).update(a.worker for a in answers)
-    return Tests(chosen, [tuple(sorted(known.get(int(row), ()))) for row in chosen])
+    return Tests(chosen, answered_by(job, chosen, earlier) if earlier else [()] * len(chosen))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gtloop.compatibility import check_fit, check_people
 from gtloop.errors import ConfigError, RunError, blame
-from gtloop.events import AnyEvent
+from gtloop.events import AnyEvent, FileRef
 from gtloop.facts import Facts
 from gtloop.interfaces import (
     KINDS,
@@ -239,8 +239,15 @@ def _samples(settings: Settings) -> tuple[Sample, ...]:
 
 def human_labels(store: Store, state: State, task: Task, rows: Rows | None = None) -> dict[int, Payload]:
     """Row to human label (all rows where ``rows`` is None), in the categories of now."""
+    return labels_of(store, state, task, state.facts.human_files, rows)
+
+
+def labels_of(
+    store: Store, state: State, task: Task, files: Sequence[FileRef], rows: Rows | None = None
+) -> dict[int, Payload]:
+    """Row to label of files of labels (all rows where ``rows`` is None), in the categories of now."""
     names = state.facts.renamed
-    found = store.payloads(state.facts.human_files, rows)
+    found = store.payloads(files, rows)
     return {row: task.recategorize(payload, names) if names else payload for row, payload in found}
 
 

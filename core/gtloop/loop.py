@@ -18,12 +18,12 @@ from typing import Literal
 from gtloop.ahead import Pause, people_at_work
 from gtloop.crew import assess, assessment_due, settle, settlement_due
 from gtloop.errors import blame
-from gtloop.events import AnyEvent, BatchSubmitted, RequestsWithdrawn, RunFinished, RunPaused
+from gtloop.events import AnyEvent, RequestsWithdrawn, RunFinished, RunPaused
 from gtloop.job import Job
 from gtloop.letters import read_letters
 from gtloop.looking import cross_fitting, look
 from gtloop.machine import MACHINE_STEPS, embed, fit, fit_fold, predict, predict_fold
-from gtloop.people import collect, consolidate, requests_of
+from gtloop.people import collect, consolidate, submit_batch
 from gtloop.picking import asked, cold, next_phase, pick
 from gtloop.ranking import embedding_due, needs_predictions
 from gtloop.review import conclude, pick_review
@@ -182,14 +182,6 @@ def still_waiting(job: Job, *, collecting: bool = False) -> bool:
 
 def pick_batch(job: Job) -> list[AnyEvent]:
     return pick(job, "relabel" if job.state.count(RELABEL) else next_phase(job, resting=resting(job)))
-
-
-def submit_batch(job: Job) -> list[AnyEvent]:
-    """Hand committed requests to the annotator; the same ids again after a crash."""
-    number = next(n for n, b in job.state.facts.batches.items() if not b.submitted)
-    with blame("annotator", job.plugins.annotator.name, "submit"):
-        job.plugins.annotator.submit(requests_of(job, number))
-    return [BatchSubmitted(iteration=number, batch=number, handover=job.state.facts.handovers)]
 
 
 def collect_answers(job: Job) -> list[AnyEvent]:

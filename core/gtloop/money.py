@@ -63,6 +63,10 @@ class Rates(NamedTuple):
     item_fee: int
     machine_fee: int
 
+    def quoted(self, quote: tuple[int, int]) -> Rates:
+        """With what an annotator takes for an answer, and its fee, in place of the run's own price."""
+        return self._replace(answer=quote[0], answer_fee=quote[1])
+
     def answers(self, n: int) -> int:
         """Price of ``n`` answers, the platform's share included."""
         return n * (self.answer + self.answer_fee)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from gtloop.errors import BadAnswer, PluginFault, blame
-from gtloop.events import AnswersCollected, AnyEvent, FileRef, LabelsConsolidated
-from gtloop.interfaces import Consolidated, Hint, Task
-from gtloop.job import Job
+from gtloop.events import AnswersCollected, AnyEvent, BatchSubmitted, FileRef, LabelsConsolidated
+from gtloop.interfaces import Consolidated, Hint, Rows, Task
+from gtloop.job import Job, labels_of
 from gtloop.predictions import raws
 from gtloop.records import Answer, Closed, Item, Payload, Request
 from gtloop.state import TRAIN
@@ -41,6 +41,31 @@ def requests_of(job: Job, batch: int) -> list[Request]:
         )
         for rid, row, answers, price, mode, proposal, exclude in zip(*columns, *more, strict=True)
     ]
+
+
+def submit_batch(job: Job) -> list[AnyEvent]:
+    """Hand committed requests to the annotator; the same ids again after a crash."""
+    facts = job.state.facts
+    number = next(n for n, b in facts.batches.items() if not b.submitted)
+    with blame("annotator", job.plugins.annotator.name, "submit"):
+        job.plugins.annotator.submit(requests_of(job, number))
+    return [BatchSubmitted(iteration=number, batch=number, handover=facts.handovers)]
+
+
+def every_request(job: Job) -> Iterator[tuple[str, int, str]]:
+    """Request, row and purpose of all that was ever asked."""
+    for batch in job.state.facts.batches.values():
+        t = job.store.read(batch.requests, ["request", "row", "purpose"])
+        for rid, row, purpose in zip(t["request"], t["row"], t["purpose"], strict=True):
+            yield rid, int(row), purpose
+
+
+def answered_by(job: Job, rows: Rows, requests: Mapping[str, int]) -> list[tuple[str, ...]]:
+    """Of each of ``rows``, the workers who have answered one of ``requests`` (to their rows)."""
+    found: dict[int, set[str]] = {}
+    for rid, answers in read_answers(job.store, job.state.facts.answer_files, set(requests)).items():
+        found.setdefault(requests[rid], set()).update(a.worker for a in answers)
+    return [tuple(sorted(found.get(row, ()))) for row in rows.tolist()]
 
 
 def collect(job: Job, limit_s: float = WAIT_S) -> list[AnyEvent]:
@@ -179,11 +204,8 @@ def consolidate(job: Job) -> LabelsConsolidated:
 
 def gold_labels(job: Job) -> dict[int, Payload]:
     """Row to the label that is known to be right, of the images that test people; categories by their names of now."""
-    facts, task = job.state.facts, job.plugins.task
-    found = dict(job.store.payloads([facts.gold])) if facts.gold is not None else {}
-    if facts.renamed:
-        found = {row: task.recategorize(payload, facts.renamed) for row, payload in found.items()}
-    return found
+    gold = job.state.facts.gold
+    return {} if gold is None else labels_of(job.store, job.state, job.plugins.task, [gold])
 
 
 def label_of(task: Task, item: Item, answers: list[Answer], skills: dict[str, Any], hint: Hint) -> Consolidated | None:

@@ -15,15 +15,13 @@ import numpy as np
 from gtloop.errors import blame
 from gtloop.events import AnyEvent, BudgetReached, FileRef, ReviewConcluded
 from gtloop.interfaces import Consolidated, Hint, Rows, Task
-from gtloop.job import Job
+from gtloop.job import Job, labels_of
 from gtloop.keyed import rng
-from gtloop.people import fitting, known_skills, label_of, read_answers
+from gtloop.people import answered_by, every_request, fitting, known_skills, label_of, read_answers
 from gtloop.picking import Wanted, commit_requests
 from gtloop.records import Answer, Mode, Payload
 from gtloop.state import HUMAN, MACHINE, POOL, VALIDATION, State
 from gtloop.store import Store
-
-VERDICTS = ("kept", "changed", "wrong", "unsure")
 
 
 def write_wish(store: Store, state: State, seed: int, letter: int, rows: Rows, mode: Mode, blind: float) -> FileRef:
@@ -44,7 +42,7 @@ def pick_review(job: Job) -> list[AnyEvent]:
     shown = _shown(job, np.asarray(t["row"], np.int32))
     pairs = [(int(row), mode) for row, mode in zip(t["row"], t["mode"], strict=True) if int(row) in shown]
     quote, left = job.plugins.quote(wish.answers), s.facts.bill.left(job.budget)
-    price = s.rates._replace(answer=quote.answer, answer_fee=quote.fee).request(wish.answers)
+    price = s.rates.quoted(quote).request(wish.answers)
     reason = "somebody wants their labels looked at"
     if left is not None and price and len(pairs) * price > left:
         reason += f"; the budget pays {left // price} of {len(pairs)}"
@@ -67,26 +65,16 @@ def pick_review(job: Job) -> list[AnyEvent]:
 
 def _shown(job: Job, rows: Rows) -> dict[int, Payload]:
     """Row to the label of now, in the categories of now, of those rows that still have one."""
-    s, task = job.state, job.plugins.task
-    found: dict[int, Payload] = {}
+    s, found = job.state, dict[int, Payload]()
     for status, files in ((HUMAN, s.facts.human_files), (MACHINE, s.facts.machine_files)):
-        of = rows[s.status[rows] == status]
-        found |= dict(job.store.payloads(files, of))
-    names = s.facts.renamed
-    return {row: task.recategorize(payload, names) if names else payload for row, payload in found.items()}
+        found |= labels_of(job.store, s, job.plugins.task, files, rows[s.status[rows] == status])
+    return found
 
 
 def _makers(job: Job, rows: Rows) -> list[tuple[str, ...]]:
     """Of each row, the workers who have answered it before."""
     wanted = set(rows.tolist())
-    of: dict[str, int] = {}
-    for batch in job.state.facts.batches.values():
-        t = job.store.read(batch.requests, ["request", "row"])
-        of.update((rid, int(row)) for rid, row in zip(t["request"], t["row"], strict=True) if int(row) in wanted)
-    made: dict[int, set[str]] = {}
-    for rid, answers in read_answers(job.store, job.state.facts.answer_files, set(of)).items():
-        made.setdefault(of[rid], set()).update(a.worker for a in answers)
-    return [tuple(sorted(made.get(row, ()))) for row in rows.tolist()]
+    return answered_by(job, rows, {rid: row for rid, row, _ in every_request(job) if row in wanted})
 
 
 # --------------------------------------------------------------------------------------- conclusion

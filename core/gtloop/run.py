@@ -190,7 +190,7 @@ def _start(
         log.info("note: %s", lacking)
     check_probe(items, settings.run.seed, plan.probe, settings.run.probe_failures)
     quote, budget = plugins.quote(), settings.run.budget_usd
-    rates = settings.prices.rates()._replace(answer=quote.answer, answer_fee=quote.fee)
+    rates = settings.prices.rates().quoted(quote)
     check_people(
         plugins.annotator, registry, _worst_case(rates, settings, n, None if budget is None else micro(budget))
     )

@@ -105,7 +105,7 @@ class State:
     def rates(self) -> Rates:
         """What labels cost now."""
         rates, quote = Prices.model_validate(self.facts.settings["prices"]).rates(), self.facts.quote
-        return rates if quote is None else rates._replace(answer=quote[0], answer_fee=quote[1])
+        return rates if quote is None else rates.quoted(quote)
 
     # ----------------------------------------------------------------------- fold
 
