@@ -10,13 +10,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from gtloop.adaptive import weigh, weighing_due
 from gtloop.crew import assess, assessment_due, settle, settlement_due
 from gtloop.interfaces import Progress
 from gtloop.job import Job
-from gtloop.people import collect, submit_batch
+from gtloop.people import collect
 from gtloop.picking import affordable, ahead_size, pick
 from gtloop.state import POOL
+from gtloop.submitting import submit_batch
 
+DUE = ((settlement_due, settle), (assessment_due, assess), (weighing_due, weigh))
+"""What answers that came call for, in this order: whether it is due, and the step."""
 SHORT_S, LONG_S = 0.2, 30.0
 """Seconds between two looks for answers: at a page, and at most where people are far away."""
 EVERY_S = 2.0
@@ -86,13 +90,12 @@ def tend(job: Job) -> None:
     """Take in what people have answered, and ask ahead where they run out of work."""
     if events := collect(job, 0.0):
         job.commit(events)
-    for due, step in ((settlement_due, settle), (assessment_due, assess)):
+    for due, step in DUE:
         if due(job):
             job.commit(step(job))
-    if not ahead_due(job):
-        return
-    job.commit(pick(job, "ahead"))
-    while any(not b.submitted for b in job.state.facts.batches.values()):
+    if ahead_due(job):
+        job.commit(pick(job, "ahead"))
+    while any(b.waiting for b in job.state.facts.batches.values()):
         job.commit(submit_batch(job))
 
 

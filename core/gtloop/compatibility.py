@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from gtloop.errors import Unsupported
 from gtloop.interfaces import Annotator, Detector, Sampler, Score, Task
 from gtloop.registry import Registry
+from gtloop.settings import PeopleTable
 
 SCORE = "score"
 """The column that core adds to a task's features once there are predictions."""
@@ -65,15 +66,20 @@ def _annotator(registry: Registry, task: Task, annotator: Annotator | type[Annot
     ]
 
 
-def check_people(annotator: Annotator, most_answers: int | None) -> None:
+def check_people(annotator: Annotator, people: PeopleTable) -> None:
     """Check that an annotator can do what the settings ask of it.
 
     Raises:
-        Unsupported: It can't keep people out.
+        Unsupported: It can't keep people out, or can't show them a label.
     """
-    if most_answers is not None and "block" not in annotator.gives:
+    if people.most_answers is not None and "block" not in annotator.gives:
         raise Unsupported(
             f"annotator {annotator.name!r} can't keep anybody out, so people.most_answers has no effect: leave it out"
+        )
+    if people.proposals == "always" and not annotator.modes & {"adjust", "verify"}:
+        raise Unsupported(
+            f"annotator {annotator.name!r} can't show people a label to correct, as people.proposals = 'always' wants: "
+            "leave it out, or choose 'auto'"
         )
 
 

@@ -25,6 +25,8 @@ FROZEN = (
     *("promise", "loop", "sizes", "people.gold"),
 )
 """What can't change during a run; everything else can, as an event."""
+MAY_CHANGE = ("sizes.batch", "promise.audit_rate")
+"""Keys of frozen tables that can."""
 
 
 def load(
@@ -125,7 +127,7 @@ def changes(old: Settings, new: Settings) -> dict[str, Any]:
         for key in a[table].keys() - values.keys():
             found[f"{table}.{key}"] = None if table == "observers" else {}
     for key in found:
-        if key != "sizes.batch" and any(key == f or key.startswith(f + ".") for f in FROZEN):
+        if key not in MAY_CHANGE and any(key == f or key.startswith(f + ".") for f in FROZEN):
             was = a[key.partition(".")[0]].get(key.partition(".")[2])
             raise ConfigError(
                 f"{key} is frozen for this run: it was {was!r}, now {found[key]!r}; "

@@ -65,7 +65,7 @@ def merge_slices(names: Sequence[str], n_validation_by_name: Mapping[str, float]
 
 
 def ladder(
-    score_val: Floats, score_pool: Floats, need: int, rungs: int = 17, safest: float | None = None
+    score_val: Floats, score_pool: Floats, need: int, rungs: int = 33, safest: float | None = None
 ) -> list[float]:
     """Thresholds, safest (highest) first: evenly spaced quantiles of all scores, ties kept together.
 

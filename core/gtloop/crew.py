@@ -101,16 +101,16 @@ def quoted(job: Job) -> list[AnyEvent]:
     Raises:
         ConfigError: What is to be handed out already would then cost more than the budget has.
     """
-    quote, rates, s = job.plugins.quote(), job.state.rates, job.state
-    if (quote.answer, quote.fee) == (rates.answer, rates.answer_fee):
+    quote, s = job.plugins.quote(), job.state
+    rates, bill = s.prices.rates(s.facts.bill.items), s.facts.bill
+    if tuple(quote) == (s.facts.quote or (rates.base, 0)):
         return []
-    new, waiting = rates.quoted(quote), s.unsubmitted()
-    more = sum(new.request(max(0, r.want - r.got)) - r.reserved for r in waiting)
-    bill = s.facts.bill
-    if job.budget is not None and more > 0 and bill.total + bill.reserved + more > job.budget:
+    waiting = s.unsubmitted() if rates.own(quote) else list(s.facts.open.values())
+    more = sum(rates.quoted(quote).request(r.due) - r.reserved for r in waiting)
+    if job.budget is not None and more > 0 and bill.bound + more > job.budget:
         raise ConfigError(
             f"annotator {job.plugins.annotator.name!r} is dearer: what people are to be asked comes to "
-            f"{show(bill.total + bill.reserved + more)}; raise --budget to that, or take the annotator of before"
+            f"{show(bill.bound + more)}; raise --budget to that, or take the annotator of before"
         )
     return [
         PricesQuoted(
@@ -148,12 +148,17 @@ def settle(job: Job) -> list[AnyEvent]:
 
 
 def _write_verdicts(job: Job, number: int, judged: list[tuple[Answer, str]]) -> FileRef:
+    over: dict[str, int] = {}
+    for ref in job.state.facts.answer_files[job.state.facts.settled :]:
+        t = job.store.read(ref, ["id", "over"])
+        over.update(zip(t["id"], t.get("over", [0] * len(t["id"])), strict=True))
     columns: dict[str, Any] = {
         "answer": [a.id for a, _ in judged],
         "verdict": ["reject" if why else "pay" for _, why in judged],
         "reason": [why for _, why in judged],
         "price": np.array([a.price for a, _ in judged], np.int64),
         "fee": np.array([a.fee for a, _ in judged], np.int64),
+        "over": np.array([over[a.id] for a, _ in judged], np.int64),
     }
     return job.store.write(f"people/settled-{number:05d}.parquet", columns)
 
@@ -178,6 +183,14 @@ class Tests(NamedTuple):
 
     rows: Rows
     known_to: list[tuple[str, ...]]
+
+
+def mixed(job: Job, n: int, tests: int) -> list[int]:
+    """The order in which ``n`` requests are submitted; the last ``tests`` of them must not stand out by it."""
+    if not tests:
+        return list(range(n))
+    order: list[int] = rng(job.seed, "mix", len(job.state.facts.batches) + 1).permutation(n).tolist()
+    return order
 
 
 def pick_tests(job: Job, asked: int) -> Tests:

@@ -10,11 +10,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter
 
-from gtloop.records import Certificate, Record
+from gtloop.records import AuditedRegion, Certificate, Record
 
-Phase = Literal["probe", "validation", "train", "active", "rest", "relabel", "review", "ahead"]
+Phase = Literal["probe", "validation", "train", "active", "rest", "relabel", "review", "audit", "ahead"]
 """Why a batch was picked: the three random starts, the sampler's choice, all that is left, a person's wish (new labels,
-or a look at those that there are), or that people find work while a model trains."""
+or a look at those that there are), an audit of machine labels, or that people find work while a model trains."""
 
 
 class FileRef(Record):
@@ -168,6 +168,37 @@ class ReviewConcluded(Event):
     labels: FileRef = Field(description="a verdict for each request, with the new label of what changed")
 
 
+class AuditAsked(Event):
+    """A person wants a random sample of the machine labels checked, blind, by people."""
+
+    type: Literal["audit-asked"] = "audit-asked"
+    once = ("letter",)
+    letter: int = Field(description="inbox row that asked for it")
+    n: int = Field(description="labels to check")
+    why: str = ""
+
+
+class AuditConcluded(Event):
+    """What people answered about audited items, how near the machine's label comes to it, and what that shows."""
+
+    type: Literal["audit-concluded"] = "audit-concluded"
+    once = ("number",)
+    number: int
+    labels: FileRef = Field(description="quality of each machine label, with the people's label that takes its place")
+    regions: tuple[AuditedRegion, ...] = Field(description="what all audits so far show")
+
+
+class RegionDemoted(Event):
+    """An audit shows that a region breaks the promise: what is left of its machine labels is withdrawn."""
+
+    type: Literal["region-demoted"] = "region-demoted"
+    once = ("look", "slice")
+    look: int
+    slice: str
+    rows: FileRef = Field(description="rows that people label now")
+    why: str
+
+
 class PeopleAssessed(Event):
     """How much people have answered, and how well where the label is known; who gets no more work, and why."""
 
@@ -218,9 +249,22 @@ class BatchSubmitted(Event):
     """The annotator has the requests of a batch."""
 
     type: Literal["batch-submitted"] = "batch-submitted"
-    once = ("batch", "handover")
+    once = ("batch", "handover", "extension")
     batch: int
     handover: int = Field(0, description="how often the run had changed its annotator")
+    extension: int = Field(0, description="how often it had been seen which requests want more answers")
+
+
+class AnswersExtended(Event):
+    """What became of requests that had all answers they wanted: closed where these are sure enough, or ask one more."""
+
+    type: Literal["answers-extended"] = "answers-extended"
+    once = ("number",)
+    number: int
+    requests: FileRef = Field(
+        description="request, how sure its answers are, how many it wants now, whether it is closed"
+    )
+    extended: int = Field(description="requests that ask for more")
 
 
 class AnswersCollected(Event):
@@ -242,6 +286,19 @@ class LabelsConsolidated(Event):
     number: int
     labels: FileRef
     skills: FileRef | None = None
+
+
+class ConsistencyMeasured(Event):
+    """How far two halves of the people agree on validation images: what machine labels can be measured to be."""
+
+    type: Literal["consistency-measured"] = "consistency-measured"
+    once = ("stage",)
+    stage: int
+    items: int = Field(description="validation images with at least two answers")
+    halves: float | None = Field(description="mean quality between the labels of two halves of the people")
+    error: float | None = Field(description="standard error of that")
+    supported: float | None = Field(description="about what a perfect model would reach against labels of half of them")
+    warning: str = Field("", description="that the target is above it")
 
 
 class ModelFitted(Event):
@@ -300,6 +357,9 @@ class Looked(Event):
     certificates: tuple[Certificate, ...]
     labels: FileRef | None
     retired: FileRef | None = Field(None, description="validation rows of the accepted region, now training")
+    cut: float | None = Field(None, description="least confidence of an object in these labels")
+    fitted: FileRef | None = Field(None, description="what a score that learns had learnt")
+    drift: float | None = Field(None, description="p-value of equal scores in validation and pool")
     why: str
     seconds: float = 0.0
 
@@ -313,10 +373,13 @@ class BudgetReached(Event):
 
 
 class RunPaused(Event):
-    """The run stopped before it was done: ``budget``, a ``confirm`` that a person owes it, or it was ``asked`` to."""
+    """The run stopped before it was done.
+
+    ``budget`` is used up, a person owes it a ``confirm``, it was ``asked`` to, or an annotator ``overcharged``.
+    """
 
     type: Literal["run-paused"] = "run-paused"
-    reason: Literal["budget", "confirm", "asked"]
+    reason: Literal["budget", "confirm", "asked", "overcharged"]
     why: str
     letter: int = Field(0, description="inbox row that asked for it; 0: nobody")
 
@@ -372,13 +435,18 @@ AnyEvent = Annotated[
     | RelabelAsked
     | ReviewAsked
     | ReviewConcluded
+    | AuditAsked
+    | AuditConcluded
+    | RegionDemoted
     | PeopleAssessed
     | AnswersSettled
     | ItemsQuarantined
     | BatchCommitted
     | BatchSubmitted
+    | AnswersExtended
     | AnswersCollected
     | LabelsConsolidated
+    | ConsistencyMeasured
     | ModelFitted
     | ItemsPredicted
     | ItemsEmbedded

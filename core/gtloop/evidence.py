@@ -44,7 +44,7 @@ class Promise:
     binary: bool = False
     max_loss: float | None = None
     looks: int = 1
-    rungs: int = 17
+    rungs: int = 33
     min_items: int = 30
 
     def __post_init__(self) -> None:
@@ -71,6 +71,8 @@ class Evidence:
         order: (m,) keys of the one fixed random order of validation values, drawn from the run's seed.
         slice: (m,) names, from predictions only.
         exact: (m,) False where a validation value is cross-fitted.
+        uniform: A number that is uniform in (0, 1] and drawn apart from all else (``bounds.pool_test``); 1 is valid,
+            and certifies little.
 
     Raises:
         PluginFault: Columns differ in length, a score is not a number, a quality is outside [0, 1].
@@ -81,9 +83,12 @@ class Evidence:
     order: NDArray[Any]
     slice: NDArray[Any]
     exact: Bools
+    uniform: float
 
     def __post_init__(self) -> None:
         m = len(self.score)
+        if not 0 < self.uniform <= 1:
+            raise PluginFault(f"the uniform number of a look must lie in (0, 1], got {self.uniform}")
         for name in ("quality", "order", "slice", "exact"):
             if len(getattr(self, name)) != m:
                 raise PluginFault(f"evidence column {name!r} has {len(getattr(self, name))} rows, 'score' has {m}")

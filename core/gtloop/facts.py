@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gtloop import events as ev
 from gtloop.events import FileRef
 from gtloop.money import Bill
-from gtloop.records import Certificate
+from gtloop.records import AuditedRegion, Certificate
 
 
 class Facts(BaseModel):
@@ -25,7 +25,26 @@ class Facts(BaseModel):
         want: int
         got: int = 0
         reserved: int
-        aside: Literal["", "gold", "review"] = ""  # what changes neither status nor role of its item
+        most: int = 0  # answers that it may come to want (``people.first_answers``); 0: no more than now
+        fixed: bool = True  # it comes to that, whatever people say
+        full: bool = False  # has what it wants; whether that is enough is to be seen
+        before: int = 0  # answers by people of another annotator
+        aside: Literal["", "gold", "review", "audit"] = ""  # what changes neither status nor role of its item
+
+        def outlives(self, delivered: int, reason: str) -> bool:
+            """Whether a closure is of the time before more answers were wanted, or is known."""
+            early = self.most > 0 and reason == "complete" and delivered < self.want - self.before
+            return self.full or early
+
+        @property
+        def whole(self) -> int:
+            """Answers that it may come to have."""
+            return max(self.want, self.most)
+
+        @property
+        def due(self) -> int:
+            """Answers that it may still bring: what its reservation has to pay."""
+            return max(0, self.whole - self.got)
 
     class Batch(BaseModel):
         phase: ev.Phase
@@ -34,6 +53,12 @@ class Facts(BaseModel):
         count: int
         validation: bool
         submitted: bool = False
+        grown: bool = False  # the annotator is to be told that requests want more answers
+
+        @property
+        def waiting(self) -> bool:
+            """Whether there is something to hand to the annotator."""
+            return self.grown or not self.submitted
 
     class Model(BaseModel):
         name: str
@@ -79,6 +104,21 @@ class Facts(BaseModel):
         quality: float = 0.0
         out: str = ""
 
+    class Tally(BaseModel):
+        """Closed requests, and how many answers they had."""
+
+        requests: int = 0
+        answers: int = 0
+        due: int = 0  # answers that were to come at most, for items that never got one too, and how many of these did
+        came: int = 0
+
+    class Blind(BaseModel):
+        """Answers to blind random items: active seconds, and what they cost, micro-dollars."""
+
+        answers: int = 0
+        seconds: float = 0.0
+        cost: int = 0
+
     class Review(BaseModel):
         """A wish to have labels looked at: rows with modes, and how many people look."""
 
@@ -96,6 +136,8 @@ class Facts(BaseModel):
         unsure: int = 0
         distance: float = 0.0
         seconds: float = 0.0
+        answers: int = 0
+        shown: bool = True  # False: what people drew from nothing
 
     settings: dict[str, Any] = Field(default_factory=dict)
     typed: dict[str, Any] = Field(default_factory=dict)  # settings without what letters changed
@@ -126,11 +168,23 @@ class Facts(BaseModel):
     reviews: list[Review] = Field(default_factory=list)  # not asked yet
     reviewed: dict[str, Reviewed] = Field(default_factory=dict)  # by mode
     conclusions: int = 0
+    audits_asked: list[int] = Field(default_factory=list)  # how many labels each wish wants checked; not asked yet
+    checked: dict[str, int] = Field(default_factory=dict)  # closed requests of an audit, till it is concluded
+    audits: int = 0
+    audit_files: list[FileRef] = Field(default_factory=list)
+    audited: tuple[AuditedRegion, ...] = ()
+    demoted: dict[str, str] = Field(default_factory=dict)  # "LOOK:SLICE" to the reason
     answer_files: list[FileRef] = Field(default_factory=list)
     cursor: str = ""
     handovers: int = 0  # changes of the annotator
+    extensions: int = 0  # how often it was seen which requests want more answers
+    asked: dict[str, Tally] = Field(default_factory=dict)  # fixed or adaptive, to what was closed
+    proposed: dict[str, Reviewed] = Field(default_factory=dict)  # by mode: what became of labels of the model
     collections: int = 0
     annotations: int = 0
+    worked: float = 0.0  # people's active seconds, as the annotator measured them
+    blind: Blind = Field(default_factory=Blind)
+    told_overcharged: int = 0  # micro-dollars for which it has paused
     consolidations: int = 0
     human_files: list[FileRef] = Field(default_factory=list)
     machine_files: list[FileRef] = Field(default_factory=list)
@@ -141,8 +195,13 @@ class Facts(BaseModel):
     embedded: dict[str, Embedded] = Field(default_factory=dict)  # by space (``predictions.embedding_space``)
     generation: int = 0  # models of an earlier one are of no use any more
     deliverable: str | None = None  # folder of the latest model that labels
+    consistent_in: int = 0  # stage in which it was measured how far people agree
+    consistency: ev.ConsistencyMeasured | None = None
     looks: int = 0
     looked_at: str | None = None
+    cut: float | None = None  # of the latest look
+    fitted: FileRef | None = None  # what the score had learnt by then
+    drift: float | None = None  # p-value of equal scores in validation and pool at the latest look
     certificates: list[Certificate] = Field(default_factory=list)
     why: str = ""
     delta_spent: float = 0.0

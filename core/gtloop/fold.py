@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from gtloop import events as ev
+from gtloop import fold_audit as audit
 from gtloop import fold_letters as letters
+from gtloop import fold_money as money
 from gtloop import fold_people as people
 from gtloop.events import AnyEvent
 from gtloop.facts import Facts
@@ -51,8 +53,8 @@ def _changed(s: State, e: ev.SettingsChanged, store: Store) -> None:
     if e.changes:
         f.broke, f.paused = False, ""
     letters.answered(s, e.letter)
-    if any(key.startswith("prices.") for key in e.changes) and f.quote is None:
-        _reprice(s, f.open.values())
+    if any(key.startswith("prices.") for key in e.changes):
+        money.reprice(s, f.open.values())
     if "run.annotator" in e.changes:
         people.moved(s)
     own = f"detectors.{f.settings['run']['detector'].partition('@')[0]}"
@@ -60,24 +62,10 @@ def _changed(s: State, e: ev.SettingsChanged, store: Store) -> None:
         letters.new_generation(s)  # no model of another detector, or of other options, is of use to this one
 
 
-def _reprice(s: State, requests: Iterable[Facts.Open]) -> None:
-    """Reserve for open requests what the prices of now make them cost at most."""
-    f, rates = s.facts, s.rates
-    for request in requests:
-        reserved = rates.request(max(0, request.want - request.got))
-        f.bill.reserved += reserved - request.reserved
-        request.reserved = reserved
-
-
-def _quoted(s: State, e: ev.PricesQuoted, store: Store) -> None:
-    f = s.facts
-    f.quote = (e.answer, e.fee)
-    _reprice(s, s.unsubmitted())  # nobody works at another price yet
-
-
 def _quarantined(s: State, e: ev.ItemsQuarantined, store: Store) -> None:
     rows = np.asarray(store.read(e.file, ["row"])["row"])
-    s.status[rows[np.isin(s.status[rows], (POOL, RELABEL))]] = QUARANTINED  # what people have labelled stays labelled
+    s.status[rows[np.isin(s.status[rows], (POOL, RELABEL))]] = QUARANTINED  # what has a label keeps it
+    s.columns["audited"][rows] |= s.status[rows] == MACHINE  # its turn in an audit is over
     s.facts.reasons.append(e.file)
 
 
@@ -90,7 +78,7 @@ def _fitted(s: State, e: ev.ModelFitted, store: Store) -> None:
         s.facts.deliverable = e.path or s.facts.deliverable
     else:
         s.facts.folds[e.fold] = m
-    _spent(s, e, "fit" if e.fold is None else "cross_fit", e.seconds)
+    money.spent(s, e, "fit" if e.fold is None else "cross_fit", e.seconds)
 
 
 def _predicted(s: State, e: ev.ItemsPredicted, store: Store) -> None:
@@ -98,27 +86,23 @@ def _predicted(s: State, e: ev.ItemsPredicted, store: Store) -> None:
     for m in (f.model, *f.folds.values()):
         if m is not None and m.name == e.model:
             m.predicted = e.path
-            _spent(s, e, "predict" if m.fold is None else "cross_fit", e.seconds)
+            money.spent(s, e, "predict" if m.fold is None else "cross_fit", e.seconds)
 
 
 def _embedded(s: State, e: ev.ItemsEmbedded, store: Store) -> None:
     known = s.facts.embedded.setdefault(e.space or e.detector, Facts.Embedded())
     known.rows = e.upto
     known.paths.append(e.path)
-    _spent(s, e, "embed", e.seconds)
-
-
-def _spent(s: State, e: ev.Event, step: str, seconds: float) -> None:
-    times = people.round_of(s, e).seconds
-    times[step] = round(times.get(step, 0.0) + seconds, 3)
+    money.spent(s, e, "embed", e.seconds)
 
 
 def _looked(s: State, e: ev.Looked, store: Store) -> None:
-    f, r = s.facts, people.round_of(s, e)
+    f, r = s.facts, money.round_of(s, e)
     f.looks, f.looked_at, f.why = e.look, e.model, e.why
+    f.cut, f.fitted, f.drift = e.cut, e.fitted, e.drift
     f.delta_spent += e.delta
     f.certificates.extend(e.certificates)
-    _spent(s, e, "certify", e.seconds)
+    money.spent(s, e, "certify", e.seconds)
     if e.retired is not None:
         people.to_training(s, store.read(e.retired, ["row"])["row"])
     if e.labels is None:
@@ -131,12 +115,10 @@ def _looked(s: State, e: ev.Looked, store: Store) -> None:
     s.columns["iteration"][rows] = e.iteration
     s.columns["objects"][rows] = np.asarray(t["objects"])
     f.machine_files.append(e.labels)
-    fee = s.rates.machine_fee * len(rows)
-    f.bill.machine += fee
+    money.machine(s, e, len(rows))
     passed = [c for c in e.certificates if c.threshold is not None]
     r.machine += len(rows)
     r.objects_machine += int(s.columns["objects"][rows].sum())
-    r.cost += fee
     r.threshold = min((c.threshold for c in passed if c.threshold is not None), default=None)
     r.certified = min((c.bound for c in passed if c.bound is not None), default=None)
 
@@ -147,6 +129,7 @@ def _broke(s: State, e: ev.BudgetReached, store: Store) -> None:
 
 def _finished(s: State, e: ev.RunFinished, store: Store) -> None:
     s.facts.finished, s.facts.finishes = True, e.number
+    money.finished(s, e)
 
 
 _FOLD: dict[str, Callable[[State, Any, Store], None]] = {
@@ -154,7 +137,7 @@ _FOLD: dict[str, Callable[[State, Any, Store], None]] = {
     "warm-started": letters.warm,
     "letter-refused": letters.refused,
     "settings-changed": _changed,
-    "prices-quoted": _quoted,
+    "prices-quoted": money.quoted,
     "items-added": letters.added,
     "labels-imported": letters.imported,
     "stage-started": letters.staged,
@@ -162,13 +145,18 @@ _FOLD: dict[str, Callable[[State, Any, Store], None]] = {
     "relabel-asked": letters.relabel,
     "review-asked": letters.review,
     "review-concluded": people.concluded,
+    "audit-asked": audit.asked,
+    "audit-concluded": audit.concluded,
+    "region-demoted": audit.demoted,
     "people-assessed": people.assessed,
     "answers-settled": people.settled,
     "items-quarantined": _quarantined,
     "batch-committed": people.committed,
     "batch-submitted": people.submitted,
+    "answers-extended": people.extended,
     "answers-collected": people.collected,
     "labels-consolidated": people.consolidated,
+    "consistency-measured": people.consistent,
     "model-fitted": _fitted,
     "items-predicted": _predicted,
     "items-embedded": _embedded,

@@ -92,6 +92,8 @@ def relabel(s: State, e: ev.RelabelAsked, store: Store) -> None:
 
 def paused(s: State, e: ev.RunPaused, store: Store) -> None:
     s.facts.paused = e.reason
+    if e.reason == "overcharged":
+        s.facts.told_overcharged = s.facts.bill.overcharged
     answered(s, e.letter)
 
 

@@ -7,17 +7,14 @@ from typing import Any, Literal
 import numpy as np
 
 from gtloop import events as ev
+from gtloop import fold_money as money
 from gtloop.facts import Facts
+from gtloop.fold_money import round_of
 from gtloop.state import ASKED, HUMAN, NONE, POOL, RELABEL, TRAIN, UNLABELABLE, VALIDATION, State
 from gtloop.store import Store
 
 MAX_ATTEMPTS = 3
 """How often an item is asked before it counts as unlabelable."""
-
-
-def round_of(s: State, event: ev.Event) -> Facts.Round:
-    """The iteration of an event."""
-    return s.facts.rounds.setdefault(event.iteration, Facts.Round())
 
 
 def committed(s: State, e: ev.BatchCommitted, store: Store) -> None:
@@ -31,11 +28,24 @@ def committed(s: State, e: ev.BatchCommitted, store: Store) -> None:
     s.role[rows] = np.where(blind, VALIDATION, TRAIN)
     if e.phase != "relabel":
         s.columns["random"][rows] = blind | (e.phase == "train")
+    s.columns["random"][rows[~np.asarray(t.get("fixed", np.ones(len(every), np.bool_)))[own]]] = False
     s.columns["iteration"][rows] = e.iteration
     s.columns["attempts"][rows] += 1
     np.add.at(s.columns["tests"], every[[a == "gold" for a in aside]], 1)
-    for rid, row, want, price, what in zip(t["request"], every, t["answers"], t["max_price"], aside, strict=True):
-        f.open[rid] = Facts.Open(row=int(row), batch=e.batch, want=int(want), reserved=int(price), aside=what)
+    n = len(every)
+    policy = (t["answers"], t.get("most", np.zeros(n, np.int16)), t.get("fixed", np.ones(n, np.bool_)))
+    for rid, row, want, most, fixed, price, what in zip(
+        t["request"], every, *policy, t["max_price"], aside, strict=True
+    ):
+        f.open[rid] = Facts.Open(
+            row=int(row),
+            batch=e.batch,
+            want=int(want),
+            most=int(most),
+            fixed=bool(fixed),
+            reserved=int(price),
+            aside=what,
+        )
     f.bill.reserved += e.reserved
     f.batches[e.batch] = Facts.Batch(
         phase=e.phase,
@@ -46,12 +56,15 @@ def committed(s: State, e: ev.BatchCommitted, store: Store) -> None:
     )
     if e.phase == "review":
         f.reviews.pop(0)
+    if e.phase == "audit":
+        s.columns["audited"][every] = True
+        del f.audits_asked[:1]
     if e.moved is not None:
         to_training(s, store.read(e.moved, ["row"])["row"])
     round_of(s, e)
 
 
-_ASIDE: dict[str, Literal["gold", "review"]] = {"gold": "gold", "review": "review"}
+_ASIDE: dict[str, Literal["gold", "review", "audit"]] = {"gold": "gold", "review": "review", "audit": "audit"}
 
 
 def to_training(s: State, rows: Any) -> None:
@@ -65,10 +78,25 @@ def moved(s: State) -> None:
     f.cursor, f.settled, f.handovers = "", len(f.answer_files), f.handovers + 1
     for request in f.open.values():
         f.batches[request.batch].submitted = False
+        request.before = request.got
 
 
 def submitted(s: State, e: ev.BatchSubmitted, store: Store) -> None:
-    s.facts.batches[e.batch].submitted = True
+    batch = s.facts.batches[e.batch]
+    batch.submitted, batch.grown = True, False
+
+
+def extended(s: State, e: ev.AnswersExtended, store: Store) -> None:
+    f = s.facts
+    f.extensions = e.number
+    t = store.read(e.requests, ["request", "answers", "closed"])
+    for rid, answers, closed in zip(t["request"], t["answers"], t["closed"], strict=True):
+        if closed:
+            _close(s, rid, e)
+        else:
+            request = f.open[rid]
+            request.want, request.full = int(answers), False
+            f.batches[request.batch].grown = True
 
 
 def collected(s: State, e: ev.AnswersCollected, store: Store) -> None:
@@ -76,20 +104,19 @@ def collected(s: State, e: ev.AnswersCollected, store: Store) -> None:
     f.cursor, f.collections = e.cursor, e.number
     if e.answers is not None:
         f.answer_files.append(e.answers)
-        t = store.read(e.answers, ["request", "outcome", "price", "fee"])
-        fees = t.get("fee", np.zeros(len(t["price"]), np.int64))  # older runs have none
-        for rid, outcome, price, fee in zip(t["request"], t["outcome"], t["price"], fees, strict=True):
-            f.bill.human += int(price)
-            f.bill.fees += int(fee)
-            round_of(s, e).cost += int(price) + int(fee)
+        t = store.read(e.answers, ["request", "outcome", "price", "fee", "over", "active_seconds"])
+        money.answered(s, e, t)
+        for rid, outcome in zip(t["request"], t["outcome"], strict=True):
             f.annotations += outcome != "declined"
             if rid in f.open:
                 f.open[rid].got += outcome != "declined"
-                f.open[rid].reserved -= int(price) + int(fee)
-                f.bill.reserved -= int(price) + int(fee)
     if e.closed is not None:
-        for rid in store.read(e.closed, ["request"])["request"]:
-            _close(s, rid, e)
+        t = store.read(e.closed, ["request", "reason"])
+        for rid, reason in zip(t["request"], t["reason"], strict=True):
+            if reason == "complete" and rid in f.open and f.open[rid].want < f.open[rid].most:
+                f.open[rid].full = True  # maybe it is to have more
+            else:
+                _close(s, rid, e)
 
 
 def _close(s: State, rid: str, e: ev.Event) -> None:
@@ -99,14 +126,22 @@ def _close(s: State, rid: str, e: ev.Event) -> None:
     if request is None:
         return
     f.bill.reserved -= request.reserved
-    if request.aside:  # its item has its label already, and is billed for that
+    tally = f.asked.setdefault("fixed" if request.fixed else "adaptive", Facts.Tally())
+    if request.got and not request.aside:
+        tally.requests, tally.answers = tally.requests + 1, tally.answers + request.got
+        if not f.cancelled:
+            tally.due, tally.came = tally.due + request.whole, tally.came + min(request.got, request.whole)
+    if request.aside == "audit":
+        if request.got:
+            money.labelled(s, e)
+        if request.got or not f.cancelled:
+            f.checked[rid] = request.row
+    elif request.aside:  # its item has its label already, and is billed for that
         closed = f.tested if request.aside == "gold" else f.judged
         if request.got:
             closed[rid] = request.row
     elif request.got:
-        fee = s.rates.item_fee
-        f.bill.fees += fee
-        round_of(s, e).cost += fee
+        money.labelled(s, e)
         f.ripe[rid] = request.row
     elif f.cancelled:
         s.status[request.row], s.role[request.row] = POOL, NONE
@@ -116,6 +151,7 @@ def _close(s: State, rid: str, e: ev.Event) -> None:
         s.status[request.row], s.role[request.row] = POOL, NONE
     else:
         s.status[request.row] = UNLABELABLE
+        tally.due += request.whole
 
 
 def _attempts(s: State, row: int) -> int:
@@ -124,13 +160,15 @@ def _attempts(s: State, row: int) -> int:
 
 def consolidated(s: State, e: ev.LabelsConsolidated, store: Store) -> None:
     f = s.facts
-    t = store.read(e.labels, ["row", "request", "labelled", "objects"])
+    t = store.read(e.labels)
     rows = np.asarray(t["row"], np.int32)
     labelled = np.asarray(t["labelled"], bool)
     s.status[rows] = np.where(labelled, HUMAN, UNLABELABLE)
     s.columns["objects"][rows] = np.asarray(t["objects"])
     for rid in t["request"]:
         f.ripe.pop(rid, None)
+    if "verdict" in t:
+        _judged(s, t)
     f.tested.clear()  # their answers have taught what is known of the workers
     f.human_files.append(e.labels)
     f.consolidations = e.number
@@ -140,6 +178,22 @@ def consolidated(s: State, e: ev.LabelsConsolidated, store: Store) -> None:
         r = f.rounds.setdefault(int(i), Facts.Round())
         r.human += len(of)
         r.objects_human += int(s.columns["objects"][of].sum())
+
+
+def _judged(s: State, t: dict[str, Any]) -> None:
+    """What became of labels of the model that people were shown; what they find wrong, they draw anew."""
+    names = ("row", "mode", "verdict", "distance", "answers", "seconds")
+    for row, mode, verdict, distance, answers, seconds in zip(*(t[n] for n in names), strict=True):
+        if mode:
+            total = s.facts.proposed.setdefault(mode, Facts.Reviewed(shown=mode != "draw"))
+            total.requests += 1
+            total.answers += int(answers)
+            total.seconds += float(seconds)
+            total.distance += 0.0 if np.isnan(distance) else float(distance)
+            setattr(total, verdict, getattr(total, verdict) + 1)
+        if verdict == "wrong":
+            s.status[row] = RELABEL
+            s.columns["attempts_before"][row] = s.columns["attempts"][row]
 
 
 def concluded(s: State, e: ev.ReviewConcluded, store: Store) -> None:
@@ -179,10 +233,13 @@ def assessed(s: State, e: ev.PeopleAssessed, store: Store) -> None:
 def settled(s: State, e: ev.AnswersSettled, store: Store) -> None:
     f = s.facts
     f.settlements, f.settled = e.number, e.upto
-    t = store.read(e.verdicts, ["answer", "verdict", "price", "fee"])
-    for answer, verdict, price, fee in zip(t["answer"], t["verdict"], t["price"], t["fee"], strict=True):
+    t = store.read(e.verdicts, ["answer", "verdict", "price", "fee", "over"])
+    overs = t.get("over", np.zeros(len(t["price"]), np.int64))  # older runs have none
+    for answer, verdict, price, fee, over in zip(t["answer"], t["verdict"], t["price"], t["fee"], overs, strict=True):
         if verdict == "reject":
             f.rejected.add(answer)
-            f.bill.human -= int(price)
-            f.bill.fees -= int(fee)
-            round_of(s, e).cost -= int(price) + int(fee)
+            money.rejected(s, e, int(price), int(fee), int(over))
+
+
+def consistent(s: State, e: ev.ConsistencyMeasured, store: Store) -> None:
+    s.facts.consistent_in, s.facts.consistency = e.stage, e

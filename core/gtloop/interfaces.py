@@ -216,6 +216,21 @@ class Task(Plugin):
         """
         return self.consolidate(answers, skills)
 
+    def sure(self, answers: Sequence[Answer], skills: Mapping[str, Any], hint: Hint, more: int) -> float:
+        """How sure it is, in [0, 1], that ``more`` answers would not better the label: ``people.sure`` ends the asking.
+
+        1 less the quality that they are expected to add, by default 1 less what the label lacks: its confidence. Pure,
+        and independent of the order of answers; core asks it for training items only.
+
+        Args:
+            answers: Of one item, as for ``consolidate``.
+            skills: What is known of the workers so far.
+            hint: ``raw`` where a model may vote (``assist``).
+            more: How many could still be asked for, 1 or more.
+        """
+        made = self.consolidate(answers, skills) if hint.raw is None else self.assist(answers, skills, hint.raw)
+        return 0.0 if made.payload is None else made.confidence
+
     def clip(self, payload: Payload, item: Item) -> Payload:
         """A label that was made of answers, without what lies outside its image."""
         return payload
@@ -352,7 +367,11 @@ class Annotator(Plugin):
         """
 
     def quote(self, price: int, answers: int) -> Quote:
-        """What one of ``answers`` answers to a request costs here, where the run is to pay ``price`` for one."""
+        """What one of ``answers`` answers to a request costs here, where the run is to pay ``price`` for one.
+
+        Anything but that is a price of its own: answers cost what it says of each. Else the run's prices for objects,
+        time and fees come on top (docs/prices.md).
+        """
         return Quote(price)
 
     def cancel(self, request_ids: Sequence[str]) -> None:
@@ -529,6 +548,24 @@ class Score(Plugin):
     """Image confidence from prediction features; higher means more likely right."""
 
     kind = "score"
+    learns: ClassVar[bool] = False
+    """True where ``fit`` makes it better: a look then fits models on parts of the training labels for it."""
+
+    def fit(self, columns: Mapping[str, NDArray[np.float32]], quality: NDArray[np.float64]) -> dict[str, Any]:
+        """Learn from predictions of models that never saw the labels that judge them; deterministic.
+
+        Args:
+            columns: (n,) features of each.
+            quality: (n,) 1 - error of each, in [0, 1].
+
+        Returns:
+            What was learnt (JSON), for ``fitted``; empty: nothing.
+        """
+        return {}
+
+    def fitted(self, columns: Mapping[str, NDArray[np.float32]], learnt: Mapping[str, Any]) -> NDArray[np.float64]:
+        """As ``score``, by what ``fit`` has learnt."""
+        return self.score(columns)
 
     @abstractmethod
     def score(self, columns: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 MAX_LATE_LOOKS = 3
 """Looks of a promise that is tested late; each costs delta."""
+USUAL_CUT = 0.4
+"""Least confidence of a predicted object where ``run.cut`` says nothing."""
 SNAPSHOT_EVERY = 50
 """Events between two snapshots of the state."""
 
@@ -99,7 +101,7 @@ class Plugins:
                 )
             base = dataclasses.replace(base, truth=self.truth_of)
         self.annotator: Annotator = self._build("annotator", r.annotator, base)
-        check_people(self.annotator, settings.people.most_answers)
+        check_people(self.annotator, settings.people)
         self.notes = check_fit(registry, self.task, self.annotator, self.detector, self.sampler, self.score)
         self.items: Items | None = None
 
@@ -188,6 +190,11 @@ class Job:
 
         usd = self.settings.run.budget_usd
         return None if usd is None else micro(usd)
+
+    @property
+    def cut(self) -> float:
+        """Least confidence of a predicted object, until a look chooses one out of fold."""
+        return USUAL_CUT if self.settings.run.cut is None else self.settings.run.cut
 
     def order(self, purpose: str) -> NDArray[np.float64]:
         """One fixed random key a row, (n,); the same for a seed whatever happened in between."""

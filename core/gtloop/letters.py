@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from gtloop import config
+from gtloop import audit, config
 from gtloop.crew import quoted
 from gtloop.errors import ConfigError, GtloopError, RunError
 from gtloop.events import (
@@ -27,6 +27,7 @@ from gtloop.events import (
     SettingsChanged,
 )
 from gtloop.fold_letters import rename_in
+from gtloop.fold_money import repriced
 from gtloop.importing import import_labels
 from gtloop.items import add_items
 from gtloop.job import Job, Plugins
@@ -80,17 +81,35 @@ def check_affordable(state: State, old: Settings, new: Settings) -> None:
     Raises:
         ConfigError: With the least budget that would do.
     """
-    usd, bill = new.run.budget_usd, state.facts.bill
+    usd, bill, quote = new.run.budget_usd, state.facts.bill, state.facts.quote
     if usd is None or (usd == old.run.budget_usd and new.prices == old.prices):
         return
+    check_minimum(new)
     reserved = bill.reserved
-    if new.prices != old.prices and state.facts.quote is None:
-        rates = new.prices.rates()
-        reserved = sum(rates.request(max(0, r.want - r.got)) for r in state.facts.open.values())
-    if bill.total + reserved > micro(usd):
+    if new.prices != old.prices:
+        rates = new.prices.rates(bill.items)
+        rates = rates if quote is None else rates.quoted(quote)
+        reserved = sum(repriced(state, r, rates) for r in state.facts.open.values())
+    least = bill.total + reserved + bill.overcharged
+    if least > micro(usd):
+        over = f", {show(bill.overcharged)} charged beyond that" if bill.overcharged else ""
         raise ConfigError(
-            f"run.budget_usd: {show(bill.total)} is paid and {show(reserved)} promised to people, "
-            f"so {show(micro(usd))} is too little; give {show(bill.total + reserved)} or more"
+            f"run.budget_usd: {show(bill.total)} is paid and {show(reserved)} promised to people{over}, "
+            f"so {show(micro(usd))} is too little; give {show(least)} or more"
+        )
+
+
+def check_minimum(settings: Settings) -> None:
+    """Refuse a budget below what a finished run costs at least.
+
+    Raises:
+        ConfigError: It is.
+    """
+    usd, least = settings.run.budget_usd, settings.prices.minimum
+    if usd is not None and micro(usd) < least:
+        raise ConfigError(
+            f"run.budget_usd: a finished run costs {show(least)} at least (prices.minimum_usd), "
+            f"so {show(micro(usd))} is too little; give {show(least)} or more"
         )
 
 
@@ -158,6 +177,11 @@ def _review(job: Job, letter: int, body: dict[str, Any]) -> list[AnyEvent]:
             why=body.get("why", ""),
         )
     ]
+
+
+def _audit(job: Job, letter: int, body: dict[str, Any]) -> list[AnyEvent]:
+    refuse_cancelled(job.state)
+    return audit.asked(job, letter, body)
 
 
 def _add(job: Job, letter: int, body: dict[str, Any]) -> list[AnyEvent]:
@@ -239,6 +263,7 @@ _ANSWERS: dict[str, Callable[[Job, int, dict[str, Any]], list[AnyEvent]]] = {
     "cancel": _cancel,
     "relabel": _relabel,
     "review": _review,
+    "audit": _audit,
     "add": _add,
     "import": _import,
     "categories": _categories,

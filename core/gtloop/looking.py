@@ -7,66 +7,35 @@ them. Scores of different models are made comparable as quantiles of each model'
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gtloop.bounds import TEST
+from gtloop.calibrating import Calibration, calibrations, feature_columns, held_out, uncalibrated
+from gtloop.crossfit import cross_fitting, fold_rows, folds_at_look, reference_rows
+from gtloop.drift import alarm, drift
 from gtloop.errors import PluginFault, blame
 from gtloop.events import FileRef, Looked
 from gtloop.facts import Facts
 from gtloop.interfaces import Rows
 from gtloop.job import Job
+from gtloop.keyed import rng
 from gtloop.predictions import raws, read_predictions, score
 from gtloop.promise import Evidence, SliceResult, certify, look_deltas
 from gtloop.records import Certificate, Payload
-from gtloop.state import ALIAS, HUMAN, POOL, QUARANTINED, TRAIN, UNLABELABLE
-
-REFERENCE = 200
-"""Pool items on which each fold's model is ranked."""
+from gtloop.state import ALIAS, HUMAN, POOL, QUARANTINED
 
 
 class Gathered(NamedTuple):
-    """Evidence with the rows and raw scores behind it, columns of equal length."""
+    """Evidence with the rows and raw scores behind it, columns of equal length; how predictions became labels."""
 
     rows: Rows
     raw_score: NDArray[np.float64]
     evidence: Evidence
-
-
-def cross_fitting(job: Job) -> int:
-    """Number of folds at a look now; 0 where random training labels can't validate.
-
-    Once a sampler has picked, the pool is no longer what the first random labels were drawn from.
-    """
-    folds = job.settings.promise.cross_fit
-    picked = any(b.phase == "active" for b in job.state.stage_batches.values())
-    late = job.settings.loop.certify == "late"
-    enough = bool(job.state.facts.folds) or len(random_training(job)) >= 2 * folds
-    trainable = job.plugins.detector.trainable
-    return folds if late and trainable and enough and not picked and job.state.stage_looks == 0 else 0
-
-
-def random_training(job: Job) -> Rows:
-    """Random training rows that people have settled, in the fixed order that deals them to folds."""
-    s = job.state
-    mask = (s.role == TRAIN) & s.columns["random"] & ((s.status == HUMAN) | (s.status == UNLABELABLE))
-    rows = np.flatnonzero(mask).astype(np.int32)
-    return rows[np.argsort(job.order("fold")[rows], kind="stable")]
-
-
-def fold_rows(job: Job, fold: int, folds: int) -> Rows:
-    """The rows that a fold's model never sees, as dealt before the first: people may answer while folds are fitted."""
-    first = job.state.facts.folds.get(0)
-    dealt = None if first is None or first.deal is None else job.store.read(first.deal, ["row"])["row"]
-    rows = random_training(job) if dealt is None else np.asarray(dealt, np.int32)
-    return np.sort(rows[fold::folds])
-
-
-def reference_rows(job: Job) -> Rows:
-    """A random sample of the pool, on which fold models are ranked."""
-    pool = job.state.rows(POOL)
-    return np.sort(pool[np.argsort(job.order("reference")[pool], kind="stable")][:REFERENCE])
+    calibration: Calibration
 
 
 def look(job: Job, *, certify_now: bool = True) -> Looked:
@@ -78,8 +47,8 @@ def look(job: Job, *, certify_now: bool = True) -> Looked:
         why = model.fault if model is not None and model.fault else "there is no model"
         return Looked(iteration=s.iteration, look=number, model=None, delta=0, certificates=(), labels=None,
                       why=f"no machine labels, because {why}")  # fmt: skip
-    gathered = _gather(job, model)
-    delta = _delta(job, number)
+    gathered = gather(job, model, number)
+    delta, apart = _delta(job, number), drift(gathered.evidence)
     total = len(job.items) - s.count(ALIAS) - s.count(QUARANTINED)
     results, accepted = certify(gathered.evidence, job.promise, delta, total)
     evidence = _write_evidence(job, number, gathered, accepted)
@@ -98,7 +67,10 @@ def look(job: Job, *, certify_now: bool = True) -> Looked:
         certificates=certificates,
         labels=labels,
         retired=retired,
-        why=_sentence(results, labels, trimmed),
+        cut=gathered.calibration.cut,
+        fitted=_write_fitted(job, number, gathered.calibration),
+        drift=apart,
+        why="; ".join(filter(None, (_sentence(results, labels, trimmed), alarm(apart)))),
         seconds=round(time.monotonic() - started, 3),
     )
 
@@ -113,34 +85,52 @@ def _delta(job: Job, number: int) -> float:
 # ----------------------------------------------------------------------------------------- evidence
 
 
-def _gather(job: Job, model: Facts.Model) -> Gathered:
+def gather(job: Job, model: Facts.Model, number: int) -> Gathered:
+    """What a look of that number sees."""
     s = job.state
     assert model.predicted is not None
+    folds = {k: m for k, m in sorted(s.facts.folds.items()) if m.predicted is not None}
+    held = {k: fold_rows(job, k, folds_at_look(job)) for k in folds}
+    calibration, of_folds = calibrations(
+        job, {k: held_out(job, str(m.predicted), held[k]) for k, m in folds.items()}
+    ) if folds else (uncalibrated(job), {})  # fmt: skip
     pool, validation = s.rows(POOL), s.validation_rows()
-    rows, columns, slices = read_predictions(job, model.predicted, np.union1d(pool, validation).astype(np.int32))
-    own = score(job, columns)
+    wanted = np.union1d(pool, validation).astype(np.int32)
+    rows, own, slices = _scored(job, model.predicted, wanted, calibration)
     is_pool = np.isin(rows, pool)
     quality = np.full(len(rows), np.nan)
-    quality[~is_pool] = _quality(job, model.predicted, rows[~is_pool])
-    folds = {k: m for k, m in s.facts.folds.items() if m.predicted is not None}
-    if not folds:
-        evidence = Evidence(own, quality, job.order("certify")[rows], slices, np.ones(len(rows), bool))
-        return Gathered(rows, own, evidence)
+    quality[~is_pool] = quality_of(job, model.predicted, rows[~is_pool], calibration.cut)
+    order, uniform = job.order("certify"), 1 - float(rng(job.seed, "uniform", number).random())
+    if not folds or not cross_fitting(job):
+        evidence = Evidence(own, quality, order[rows], slices, np.ones(len(rows), bool), uniform)
+        return Gathered(rows, own, evidence, calibration)
     blocks = [(rows, own, _quantile(own, own[is_pool]), quality, slices, np.ones(len(rows), bool))]
-    for k, fold in sorted(folds.items()):
-        blocks.append(_fold_block(job, fold, fold_rows(job, k, cross_fitting(job))))
+    blocks += [_fold_block(job, fold, held[k], of_folds[k]) for k, fold in folds.items()]
     every, raw, ranked, y, names, exact = (np.concatenate(c) for c in zip(*blocks, strict=True))
-    return Gathered(every.astype(np.int32), raw, Evidence(ranked, y, job.order("certify")[every], names, exact))
+    evidence = Evidence(ranked, y, order[every], names, exact, uniform)
+    return Gathered(every.astype(np.int32), raw, evidence, calibration)
 
 
-def _fold_block(job: Job, fold: Facts.Model, held_out: Rows) -> tuple[Any, ...]:
+def _scored(
+    job: Job, predictions: str, rows: Rows, calibration: Calibration
+) -> tuple[Rows, NDArray[np.float64], NDArray[np.str_]]:
+    """Rows (sorted) that have a prediction among ``rows``, their scores and slices at the cut of a calibration."""
+    known, columns, slices = read_predictions(job, predictions, rows)
+    if calibration.cut != job.cut:
+        found = dict(raws(job, predictions, rows))
+        ordered = [found[row] for row in known.tolist()]
+        columns = feature_columns(job, ordered, calibration.cut)
+        slices = np.array([job.plugins.task.slice(raw, calibration.cut) for raw in ordered], dtype=np.str_)
+    return known, score(job, columns, calibration.fitted), slices
+
+
+def _fold_block(job: Job, fold: Facts.Model, held_out: Rows, calibration: Calibration) -> tuple[Any, ...]:
     """Evidence columns of one fold's held-out rows, scores as quantiles on the reference sample."""
     assert fold.predicted is not None
-    _, reference, _ = read_predictions(job, fold.predicted, reference_rows(job))
-    rows, columns, slices = read_predictions(job, fold.predicted, held_out)
-    own = score(job, columns)
-    ranked = _quantile(own, score(job, reference))
-    return rows, own, ranked, _quality(job, fold.predicted, rows), slices, np.zeros(len(rows), bool)
+    _, reference, _ = _scored(job, fold.predicted, reference_rows(job), calibration)
+    rows, own, slices = _scored(job, fold.predicted, held_out, calibration)
+    quality = quality_of(job, fold.predicted, rows, calibration.cut)
+    return rows, own, _quantile(own, reference), quality, slices, np.zeros(len(rows), bool)
 
 
 def _quantile(values: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -150,9 +140,9 @@ def _quantile(values: NDArray[np.float64], reference: NDArray[np.float64]) -> ND
     return np.searchsorted(np.sort(reference), values, side="right") / len(reference)
 
 
-def _quality(job: Job, predictions: str, rows: Rows) -> NDArray[np.float64]:
+def quality_of(job: Job, predictions: str, rows: Rows, cut: float) -> NDArray[np.float64]:
     """1 - error of the predictions of validation rows; 0 where people gave no label."""
-    task, cut = job.plugins.task, job.settings.run.cut
+    task = job.plugins.task
     labelled = rows[job.state.status[rows] == HUMAN]
     truth = job.human_labels(labelled)
     quality = np.zeros(len(rows))
@@ -183,6 +173,13 @@ def _write_evidence(job: Job, number: int, g: Gathered, accepted: NDArray[np.boo
     )
 
 
+def _write_fitted(job: Job, number: int, calibration: Calibration) -> FileRef | None:
+    """What the score has learnt."""
+    if not calibration.fitted:
+        return None
+    return job.store.write(f"looks/score-{number:04d}.parquet", {"fitted_json": [calibration.fitted]})
+
+
 # ------------------------------------------------------------------------------------------- result
 
 
@@ -208,6 +205,8 @@ def _certificate(
         coverage=r.coverage,
         exact=r.exact,
         rungs=r.rungs,
+        test=TEST,
+        uniform=g.evidence.uniform,
         why=r.why,
         evidence=evidence.path,
         sha256=evidence.sha256,
@@ -226,7 +225,7 @@ def _label(
     rows, accepted = _payable(job, g.rows[labelled])
     if not len(rows):
         return None, accepted
-    task, cut = job.plugins.task, job.settings.run.cut
+    task, cut = job.plugins.task, g.calibration.cut
     assert model.predicted is not None
     payloads: dict[int, Payload] = {r: task.label(raw, cut) for r, raw in raws(job, model.predicted, rows)}
     by_row = dict(zip(g.rows[labelled].tolist(), np.flatnonzero(labelled).tolist(), strict=True))
@@ -254,10 +253,12 @@ def _label(
 
 def _payable(job: Job, rows: Rows) -> tuple[Rows, int]:
     """The rows that the budget can pay the machine fee for: a random sample keeps the mean as promised."""
-    left, fee = job.state.facts.bill.left(job.budget), job.state.rates.machine_fee
-    if left is None or fee == 0 or len(rows) * fee <= left:
+    bill, prices = job.state.facts.bill, job.state.prices
+    left = bill.left(job.budget)
+    if left is None or prices.fees(prices.machine_fee, bill.items, len(rows)) <= left:
         return rows, len(rows)
-    chosen = rows[np.argsort(job.order("payable")[rows], kind="stable")][: left // fee]
+    paid = bisect_right(range(1, len(rows) + 1), left, key=lambda n: prices.fees(prices.machine_fee, bill.items, n))
+    chosen = rows[np.argsort(job.order("payable")[rows], kind="stable")][:paid]
     return np.sort(chosen), len(rows)
 
 

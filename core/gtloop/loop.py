@@ -15,20 +15,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from gtloop.ahead import Pause, people_at_work
-from gtloop.crew import assess, assessment_due, settle, settlement_due
+from gtloop.ahead import DUE, Pause, people_at_work
+from gtloop.audit import audit_step
+from gtloop.consistency import consistency_due, measure_consistency
+from gtloop.crossfit import folds_at_look
 from gtloop.errors import blame
 from gtloop.events import AnyEvent, RequestsWithdrawn, RunFinished, RunPaused
 from gtloop.job import Job
 from gtloop.letters import read_letters
-from gtloop.looking import cross_fitting, look
+from gtloop.looking import look
 from gtloop.machine import MACHINE_STEPS, embed, fit, fit_fold, predict, predict_fold
-from gtloop.people import collect, consolidate, submit_batch
+from gtloop.people import collect, consolidate
 from gtloop.picking import asked, cold, next_phase, pick
 from gtloop.ranking import embedding_due, needs_predictions
 from gtloop.review import conclude, pick_review
+from gtloop.spending import compute_spent, overcharge_due, stop_for_budget, stop_overcharged
 from gtloop.stages import next_stage
 from gtloop.state import ASIDE, LATER, POOL, RELABEL, TRAIN
+from gtloop.submitting import submit_batch
 
 Outcome = Literal["finished", "waiting", "confirm", "budget", "paused", "cancelled"]
 Step = Callable[[Job], list[AnyEvent]]
@@ -61,7 +65,7 @@ def _outcome(job: Job) -> Outcome:
     if f.paused == "asked":
         return "paused"
     if f.paused:
-        return "budget" if f.paused == "budget" else "confirm"
+        return "confirm" if f.paused == "confirm" else "budget"
     return "cancelled" if f.cancelled else "finished"
 
 
@@ -70,14 +74,17 @@ def next_step(job: Job) -> Step | None:
     s, f = job.state, job.state.facts
     if f.finished or f.paused:
         return None
-    if any(not b.submitted for b in f.batches.values()):
+    if overcharge_due(job):
+        return stop_overcharged
+    if any(b.waiting for b in f.batches.values()):
         return submit_batch
-    if settlement_due(job):
-        return settle
-    if assessment_due(job):
-        return assess
+    for due, step in DUE:
+        if due(job):
+            return step
     if f.judged:
         return conclude
+    if auditing := audit_step(job):
+        return auditing
     if f.ripe and not still_waiting(job, collecting=True):
         return consolidate_answers
     if still_waiting(job) and not f.cancelled:
@@ -93,7 +100,9 @@ def next_step(job: Job) -> Step | None:
     if f.open and (f.broke or not s.count(POOL)):
         return _last_answers(job)
     if not s.count(POOL):
-        return stop_for_budget if s.count(RELABEL) or f.reviews else _next_stage_or_end(job)
+        return stop_for_budget if s.count(RELABEL) or f.reviews or f.audits_asked else _next_stage_or_end(job)
+    if consistency_due(job):
+        return measure_consistency
     if next_phase(job, resting=False) != "active" and not f.broke:
         return pick_batch
     return machine_step(job) or (stop_for_budget if f.broke else pick_batch)
@@ -120,6 +129,8 @@ def _next_stage_or_end(job: Job) -> Step:
 
 def machine_step(job: Job) -> Step | None:
     """The machine half of an iteration: fit, predict and look, as far as they are due."""
+    if compute_spent(job):
+        return None
     due = look_due(job)
     picking = not (due or resting(job) or job.state.facts.broke)
     if picking and embedding_due(job):
@@ -136,7 +147,7 @@ def machine_step(job: Job) -> Step | None:
     if not due:
         return None
     folds = job.state.facts.folds
-    for k in range(cross_fitting(job)):
+    for k in range(folds_at_look(job)):
         if k not in folds:
             return fit_fold
         if folds[k].predicted is None and not folds[k].fault:
@@ -194,11 +205,6 @@ def consolidate_answers(job: Job) -> list[AnyEvent]:
 
 def ask_to_confirm(job: Job) -> list[AnyEvent]:
     return [RunPaused(iteration=job.state.iteration, reason="confirm", why="the probe is answered; say yes to go on")]
-
-
-def stop_for_budget(job: Job) -> list[AnyEvent]:
-    why = f"the budget of ${job.settings.run.budget_usd:,.2f} pays no further item"
-    return [RunPaused(iteration=job.state.iteration, reason="budget", why=why)]
 
 
 def withdraw_requests(job: Job) -> list[AnyEvent]:

@@ -6,11 +6,11 @@ import time
 
 import numpy as np
 
+from gtloop.crossfit import fold_rows, folds_at_look, reference_rows, to_deal
 from gtloop.errors import NotEnoughData
 from gtloop.events import AnyEvent, FileRef, ModelFitted
 from gtloop.interfaces import Rows
 from gtloop.job import Job
-from gtloop.looking import cross_fitting, fold_rows, random_training, reference_rows
 from gtloop.state import HUMAN, POOL, TRAIN
 from gtloop.vision import embed_rows, fit_model, predict_rows
 
@@ -35,11 +35,11 @@ def _name(job: Job) -> str:
 
 def fit_fold(job: Job) -> list[AnyEvent]:
     """Fit a fold's model on all training labels but the fold's own."""
-    model, folds = job.state.facts.model, cross_fitting(job)
+    model, folds = job.state.facts.model, folds_at_look(job)
     fold = next(k for k in range(folds) if k not in job.state.facts.folds)
     rows = np.setdiff1d(training_rows(job), fold_rows(job, fold, folds)).astype(np.int32)
     assert model is not None
-    deal = None if fold else job.store.write(f"looks/dealt-{model.name}.parquet", {"row": random_training(job)})
+    deal = None if fold else job.store.write(f"looks/dealt-{model.name}.parquet", {"row": to_deal(job)})
     return [_fit(job, f"{model.name}.f{fold}", rows, fold, deal)]
 
 
@@ -73,7 +73,7 @@ def predict_fold(job: Job) -> list[AnyEvent]:
     """Predict a fold's held-out rows, and the reference sample that ranks its scores."""
     folds = job.state.facts.folds
     fold, model = next((k, m) for k, m in sorted(folds.items()) if m.predicted is None and not m.fault)
-    rows = np.union1d(fold_rows(job, fold, cross_fitting(job)), reference_rows(job)).astype(np.int32)
+    rows = np.union1d(fold_rows(job, fold, folds_at_look(job)), reference_rows(job)).astype(np.int32)
     return _predict(job, model.name, model.path, rows)
 
 

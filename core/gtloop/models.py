@@ -12,9 +12,12 @@ import gtloop
 from gtloop import config
 from gtloop.errors import ConfigError, RunError
 from gtloop.events import CategoriesChanged, ModelFitted, RunStarted, SettingsChanged, WarmStarted
+from gtloop.job import USUAL_CUT
 from gtloop.labelfiles import replacing_folder
 from gtloop.records import Record
 from gtloop.settings import Settings
+from gtloop.state import State
+from gtloop.store import Store
 
 if TYPE_CHECKING:
     from gtloop.opened import Run
@@ -36,6 +39,7 @@ class Card(Record):
     detector_options: dict[str, Any] = {}
     score: str
     score_options: dict[str, Any] = {}
+    learnt: dict[str, Any] = {}
     categories: tuple[str, ...]
     cut: float
     examples: int
@@ -65,11 +69,23 @@ def card_of(run: Run) -> tuple[Card, Path]:
         score=r.score,
         score_options=settings.options("score", r.score),
         categories=r.classes,
-        cut=r.cut,
+        cut=cut_of(run.state, settings),
+        learnt=learnt(run.store, run.state),
         examples=fit.examples,
         promise={k: promise[k] for k in ("kind", "metric", "target", "max_loss", "delta", "certified", "estimated")},
     )
     return card, folder
+
+
+def cut_of(state: State, settings: Settings) -> float:
+    """Least confidence of an object in the machine labels of a run: given, chosen at the latest look, or the usual."""
+    return settings.run.cut or state.facts.cut or USUAL_CUT
+
+
+def learnt(store: Store, state: State) -> dict[str, Any]:
+    """What the score had learnt by the latest look; empty where it had not."""
+    ref = state.facts.fitted
+    return {} if ref is None else dict(store.read(ref)["fitted_json"][0])
 
 
 def _fitted(run: Run, path: str) -> tuple[Settings, ModelFitted]:

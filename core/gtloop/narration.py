@@ -36,6 +36,13 @@ def sentence(event: Event, state: State | None = None) -> str:
             return "; ".join(f"{worker} gets no more work: {why}" for worker, why in event.out.items())
         case ev.ReviewConcluded():
             return _looked_at(event, state)
+        case ev.AuditConcluded():
+            regions = ", ".join(f"{r.slice} {r.mean:.3f}" for r in event.regions if r.mean is not None)
+            return f"{counted(event.labels.rows, 'machine label')} checked; mean quality so far: {regions}"
+        case ev.RegionDemoted():
+            return f"{counted(event.rows.rows, 'machine label')} withdrawn: {event.why}"
+        case ev.ConsistencyMeasured():
+            return event.warning and f"warning: {event.warning}"
         case ev.ModelFitted():
             if event.path is None and not event.fault:  # nothing to fit
                 return ""

@@ -122,6 +122,11 @@ class Run:
         wish = {"rows": [int(r) for r in rows], "mode": mode, "blind": blind, "answers": answers, "others": others}
         return self._post("review", {**wish, "why": why})
 
+    def audit(self, n: int, why: str = "") -> int:
+        """Ask for the next ``n`` machine labels of their random order to be checked, blind, by people."""
+        refuse_cancelled(self.state)
+        return self._post("audit", {"n": n, "why": why})
+
     def add(self, source: str, truth: str | None = None) -> int:
         """Ask to add the images of another source; ``truth`` for synthetic annotators."""
         refuse_cancelled(self.state)
@@ -183,17 +188,19 @@ class Run:
                 )
         return found
 
-    def answers(self, task: Task | None = None) -> Iterator[tuple[int, Purpose, list[Answer]]]:
+    def answers(self, task: Task | None = None, *, shown: bool = True) -> Iterator[tuple[int, Purpose, list[Answer]]]:
         """What people said so far: row, purpose and answers of each request that has some, in the order of requests.
 
         With a task, only answers that fit its form, as ``fitting`` returns them; without, all as they were given.
-        Declined answers are among them. A row that was labelled again has several requests.
+        Declined answers are among them. A row that was labelled again has several requests. ``shown`` False: without
+        those of people who saw a label.
         """
         said = read_answers(self.store, self.state.facts.answer_files)
         for batch in self.state.facts.batches.values():
-            t = self.store.read(batch.requests, ["request", "row", "purpose"])
-            for request, row, purpose in zip(t["request"], t["row"], t["purpose"], strict=True):
-                given = said.pop(request, [])
+            t = self.store.read(batch.requests, ["request", "row", "purpose", "mode"])
+            modes = t.get("mode", ["draw"] * len(t["row"]))
+            for request, row, purpose, mode in zip(t["request"], t["row"], t["purpose"], modes, strict=True):
+                given = said.pop(request, []) if shown or mode == "draw" else []
                 if task is not None:
                     given = fitting(task, self.items[int(row)], given, self.state.facts.renamed)
                 if given:

@@ -1,4 +1,4 @@
-"""The human half of an iteration: hand out requests, take answers in exactly once, make labels of them."""
+"""The human half of an iteration: take answers in exactly once, make labels of them."""
 
 from __future__ import annotations
 
@@ -8,48 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from gtloop.corrections import Asked, asked_in, outcome_columns
 from gtloop.errors import BadAnswer, PluginFault, blame
-from gtloop.events import AnswersCollected, AnyEvent, BatchSubmitted, FileRef, LabelsConsolidated
+from gtloop.events import AnswersCollected, AnyEvent, FileRef, LabelsConsolidated
 from gtloop.interfaces import Consolidated, Hint, Rows, Task
 from gtloop.job import Job, labels_of
-from gtloop.predictions import raws
-from gtloop.records import Answer, Closed, Item, Payload, Request
-from gtloop.state import TRAIN
+from gtloop.predictions import hints_of
+from gtloop.records import Answer, Closed, Item, Payload
+from gtloop.spending import costs
 from gtloop.store import Store
 
 WAIT_S = 2.0
 """How long one ``collect`` may take."""
-
-
-def requests_of(job: Job, batch: int) -> list[Request]:
-    """The requests of a committed batch, rebuilt from its file."""
-    t = job.store.read(job.state.facts.batches[batch].requests)
-    n = len(t["row"])
-    columns = (t["request"], t["row"], t["answers"], t["max_price"])
-    more = (t.get("mode", ["draw"] * n), t.get("proposal_json", [None] * n), t.get("exclude_json", [None] * n))
-    hours = job.settings.people.deadline_hours
-    return [
-        Request(
-            id=rid,
-            item=job.items[int(row)],
-            answers=int(answers),
-            max_price=int(price),
-            mode=mode,
-            proposal=proposal,
-            exclude_workers=tuple(exclude["workers"]) if exclude else (),
-            deadline_s=None if hours is None else hours * 3600,
-        )
-        for rid, row, answers, price, mode, proposal, exclude in zip(*columns, *more, strict=True)
-    ]
-
-
-def submit_batch(job: Job) -> list[AnyEvent]:
-    """Hand committed requests to the annotator; the same ids again after a crash."""
-    facts = job.state.facts
-    number = next(n for n, b in facts.batches.items() if not b.submitted)
-    with blame("annotator", job.plugins.annotator.name, "submit"):
-        job.plugins.annotator.submit(requests_of(job, number))
-    return [BatchSubmitted(iteration=number, batch=number, handover=facts.handovers)]
 
 
 def every_request(job: Job) -> Iterator[tuple[str, int, str]]:
@@ -75,7 +45,9 @@ def collect(job: Job, limit_s: float = WAIT_S) -> list[AnyEvent]:
         with blame("annotator", job.plugins.annotator.name, "collect"):
             brought, ended, after = job.plugins.annotator.collect(cursor, limit_s)
         answers = _new(job, brought)
-        closed = [c for c in ended if c.request in facts.open]
+        closed = [
+            c for c in ended if c.request in facts.open and not facts.open[c.request].outlives(c.delivered, c.reason)
+        ]
         moved, cursor = after != cursor, after
         if answers or closed:
             break
@@ -122,10 +94,22 @@ def _write_answers(job: Job, number: int, answers: list[Answer]) -> FileRef:
     columns: dict[str, Any] = {
         n: [getattr(a, n) for a in answers] for n in ("id", "request", "worker", "outcome", "active_seconds", "at")
     }
-    for name in ("price", "fee"):
-        columns[name] = np.array([getattr(a, name) for a in answers], np.int64)
+    paid = costs(job, answers, _counter(job, answers))
+    columns |= {name: np.array([getattr(c, name) for c in paid], np.int64) for name in ("price", "fee", "over")}
     columns["payload_json"] = [a.payload for a in answers]
     return job.store.write(f"answers/answers-{number:05d}.parquet", columns)
+
+
+def _counter(job: Job, answers: list[Answer]) -> Callable[[Answer], int]:
+    """Counts the objects in new answers; none in one that does not fit the form."""
+    asked, task = {a.request for a in answers}, job.plugins.task
+    rows = {rid: row for rid, row, _ in every_request(job) if rid in asked} if job.settings.prices.object_usd else {}
+
+    def count(answer: Answer) -> int:
+        given = fitting(task, job.items[rows[answer.request]], [answer], job.state.facts.renamed)
+        return sum(task.count(a.payload) for a in given if a.payload is not None)
+
+    return count
 
 
 def _write_closed(job: Job, number: int, closed: list[Closed]) -> FileRef:
@@ -168,18 +152,23 @@ def consolidate(job: Job) -> LabelsConsolidated:
         ]
         for rid, row in (*ripe, *tested)
     }
-    hints = _hints(job, [row for _, row in ripe])
+    hints = hints_of(job, [row for _, row in ripe])
+    asked = asked_in(job, {rid for rid, _ in ripe})
+    taught = [(rid, hint) for (rid, _), hint in zip(ripe, hints, strict=True) if not _saw(asked.get(rid))]
     known = gold_labels(job) if tested else {}
     with blame("task", task.name, "consolidate"):
         skills = task.skills(
-            [usable[rid] for rid, _ in (*ripe, *tested)],
+            [usable[rid] for rid, _ in (*taught, *tested)],
             known_skills(job),
-            [*hints, *(Hint(gold=known.get(row)) for _, row in tested)],
+            [*(hint for _, hint in taught), *(Hint(gold=known.get(row)) for _, row in tested)],
         )
         labels = [
-            label_of(task, job.items[row], usable[rid], skills, hint)
+            label_of(task, job.items[row], asked[rid].heeded(usable[rid]), {} if _saw(asked[rid]) else skills, Hint())
+            if rid in asked
+            else label_of(task, job.items[row], usable[rid], skills, hint)
             for (rid, row), hint in zip(ripe, hints, strict=True)
         ]
+        shown = outcome_columns(job, [asked.get(rid) for rid, _ in ripe], [usable[rid] for rid, _ in ripe], labels)
     number = facts.consolidations + 1
     ref = job.store.write(
         f"labels/human-{number:05d}.parquet",
@@ -194,12 +183,18 @@ def consolidate(job: Job) -> LabelsConsolidated:
             "workers": np.array([len(usable[rid]) for rid, _ in ripe], np.int16),
             "consolidation": [task.consolidation] * len(ripe),
             "iteration": job.state.columns["iteration"][[row for _, row in ripe]].astype(np.int32),
+            **shown,
         },
     )
     kept = None
     if skills:
         kept = job.store.write(f"labels/skills-{number:05d}.parquet", {"skills_json": [skills]})
     return LabelsConsolidated(iteration=len(facts.batches), number=number, labels=ref, skills=kept)
+
+
+def _saw(asked: Asked | None) -> bool:
+    """Whether people saw a label: what they then say tells neither their own habits nor what a model is worth."""
+    return asked is not None and asked.mode != "draw"
 
 
 def gold_labels(job: Job) -> dict[int, Payload]:
@@ -214,20 +209,6 @@ def label_of(task: Task, item: Item, answers: list[Answer], skills: dict[str, An
         return None
     made = task.consolidate(answers, skills) if hint.raw is None else task.assist(answers, skills, hint.raw)
     return made if made.payload is None else made._replace(payload=task.clip(made.payload, item))
-
-
-def _hints(job: Job, rows: list[int]) -> list[Hint]:
-    """What the model of now, which never saw their labels, predicts of items that train and never validate.
-
-    Random training items validate through cross-fitting: a label with a model's vote in it would favour models.
-    """
-    model = job.state.facts.model
-    if model is None or model.predicted is None:
-        return [Hint()] * len(rows)
-    random = job.state.columns["random"]
-    training = np.array([r for r in rows if job.state.role[r] == TRAIN and not random[r]], np.int32)
-    found = dict(raws(job, model.predicted, training))
-    return [Hint(raw=found.get(row)) for row in rows]
 
 
 def fitting(

@@ -11,17 +11,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gtloop.crew import pick_tests
+from gtloop.adaptive import adapted
+from gtloop.crew import mixed, pick_tests
 from gtloop.errors import BadImage, SourceError, Unreachable, blame
 from gtloop.events import AnyEvent, BatchCommitted, BudgetReached, ItemsQuarantined, Phase
 from gtloop.images import open_image
 from gtloop.interfaces import Annotator, Rows
 from gtloop.items import random_order
 from gtloop.job import Job
-from gtloop.keyed import digest, rng
+from gtloop.keyed import digest
 from gtloop.predictions import NO_ROWS
 from gtloop.promise import symmetric_batch
+from gtloop.proposing import proposed
 from gtloop.ranking import rank
 from gtloop.records import Mode, Payload
 from gtloop.state import POOL, RELABEL, VALIDATION, State
@@ -103,7 +106,7 @@ _REASONS: dict[Phase, str] = {
     "train": "random images, to train a first model",
     "ahead": "random images, so that people find work while a model does its part",
     "rest": "no certificate is to come, so people label all that is left",
-    "relabel": "a person wants them labelled again",
+    "relabel": "their labels were withdrawn, so people label them again",
 }
 
 
@@ -216,6 +219,8 @@ class Wanted(NamedTuple):
     modes: list[Mode] | None = None
     proposals: list[Payload | None] | None = None
     excluded: Sequence[tuple[str, ...]] | None = None
+    first: int = 0  # answers to ask for at first, where not all at once
+    fixed: NDArray[np.bool_] | None = None  # which come to all their answers, whatever people say
 
 
 def _commit(job: Job, phase: Phase, choice: Choice) -> BatchCommitted:
@@ -227,24 +232,17 @@ def _commit(job: Job, phase: Phase, choice: Choice) -> BatchCommitted:
     every = np.concatenate([rows, tests.rows])
     attempts = np.concatenate([s.columns["attempts"][rows], s.columns["tests"][tests.rows]]) + 1
     excluded = [*([()] * len(rows)), *tests.known_to]
-    mixed = _mixed(job, len(every), len(tests.rows))
+    order = mixed(job, len(every), len(tests.rows))
     wanted = Wanted(
-        every[mixed],
-        [(purposes + ["gold"] * len(tests.rows))[i] for i in mixed],
-        attempts[mixed].tolist(),
+        every[order],
+        [(purposes + ["gold"] * len(tests.rows))[i] for i in order],
+        attempts[order].tolist(),
         job.settings.run.workers,
         s.rates.request(job.settings.run.workers),
-        excluded=[excluded[i] for i in mixed] if any(excluded) else None,
+        excluded=[excluded[i] for i in order] if any(excluded) else None,
     )
-    return commit_requests(job, phase, wanted, choice.reason, choice.moved)
-
-
-def _mixed(job: Job, n: int, tests: int) -> list[int]:
-    """The order in which ``n`` requests are submitted; the last ``tests`` of them must not stand out by it."""
-    if not tests:
-        return list(range(n))
-    order: list[int] = rng(job.seed, "mix", len(job.state.facts.batches) + 1).permutation(n).tolist()
-    return order
+    wanted, why = proposed(job, phase, adapted(job, phase, wanted))
+    return commit_requests(job, phase, wanted, "; ".join(filter(None, (choice.reason, why))), choice.moved)
 
 
 def commit_requests(job: Job, phase: Phase, wanted: Wanted, reason: str, moved: Rows = NO_ROWS) -> BatchCommitted:
@@ -261,6 +259,8 @@ def commit_requests(job: Job, phase: Phase, wanted: Wanted, reason: str, moved: 
         "answers": np.full(n, wanted.answers, np.int16),
         "max_price": np.full(n, price, np.int64),
     }
+    if wanted.fixed is not None:
+        columns |= {"answers": np.full(n, wanted.first, np.int16), "most": columns["answers"], "fixed": wanted.fixed}
     if wanted.modes is not None:
         columns |= {"mode": wanted.modes, "proposal_json": wanted.proposals}
     if wanted.excluded is not None:

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gtloop.errors import PluginFault, blame
-from gtloop.interfaces import Detector, Rows
+from gtloop.interfaces import Detector, Hint, Rows
 from gtloop.job import Job
 from gtloop.records import Raw
+from gtloop.state import TRAIN
 from gtloop.store import Store
 
 NO_ROWS: Rows = np.zeros(0, np.int32)
 
 
-def score(job: Job, columns: dict[str, NDArray[np.float32]]) -> NDArray[np.float64]:
-    """Image confidence, (n,) in [0, 1], checked.
+def score(
+    job: Job, columns: dict[str, NDArray[np.float32]], fitted: Mapping[str, Any] | None = None
+) -> NDArray[np.float64]:
+    """Image confidence, (n,) in [0, 1], checked; ``fitted`` is what the score has learnt, if anything.
 
     Raises:
         PluginFault: The score is not of that shape or range.
     """
     name, n = job.plugins.score.name, len(next(iter(columns.values())))
     with blame("score", name, "score"):
-        values = np.asarray(job.plugins.score.score(columns), np.float64)
+        plugin = job.plugins.score
+        values = np.asarray(plugin.fitted(columns, fitted) if fitted else plugin.score(columns), np.float64)
     if values.shape != (n,) or not np.isfinite(values).all() or values.min(initial=0) < 0 or values.max(initial=1) > 1:
         raise PluginFault(f"score {name!r} must return {n} values in [0, 1]; see: gtloop plugins check {name}")
     return values
@@ -83,6 +88,20 @@ def raws(job: Job, path: str, rows: Rows) -> Iterator[tuple[int, Raw]]:
         if wanted.any():
             t = job.store.read_path(part, ["row", "raw_json"])
             yield from ((int(r), raw) for r, raw, w in zip(t["row"], t["raw_json"], wanted, strict=True) if w)
+
+
+def hints_of(job: Job, rows: list[int]) -> list[Hint]:
+    """What the model of now, which never saw their labels, predicts of items that train and never validate.
+
+    Random training items validate through cross-fitting: a label with a model's vote in it would favour models.
+    """
+    model = job.state.facts.model
+    if model is None or model.predicted is None:
+        return [Hint()] * len(rows)
+    random = job.state.columns["random"]
+    training = np.array([r for r in rows if job.state.role[r] == TRAIN and not random[r]], np.int32)
+    found = dict(raws(job, model.predicted, training))
+    return [Hint(raw=found.get(row)) for row in rows]
 
 
 def parts(store: Store, path: str) -> list[str]:

@@ -122,6 +122,7 @@ class _Region(NamedTuple):
     y: Floats
     pool: Floats
     exact: bool
+    uniform: float
 
     @classmethod
     def of(cls, evidence: Evidence, rows: NDArray[np.intp], name: str, members: tuple[str, ...]) -> _Region:
@@ -130,7 +131,7 @@ class _Region(NamedTuple):
         val = val[np.argsort(evidence.order[val], kind="stable")]
         y = np.clip(evidence.quality[val], 0.0, 1.0)
         exact = bool(evidence.exact[val].all())
-        return cls(name, members, evidence.score[val], y, evidence.score[rows[is_pool]], exact)
+        return cls(name, members, evidence.score[val], y, evidence.score[rows[is_pool]], exact, evidence.uniform)
 
     def at(self, threshold: float) -> tuple[Floats, int]:
         """Validation qualities, in order, and the number of pool items at or above a threshold."""
@@ -144,15 +145,21 @@ class _Region(NamedTuple):
 
 def _rungs(region: _Region, promise: Promise, delta: float, need: int) -> list[float]:
     """The ladder from the first rung on that would pass if every validation item expected there were faultless."""
-    n, size = len(region.y), len(region.y) + len(region.pool)
     thresholds = ladder(region.score, region.pool, need, promise.rungs)
     for i, threshold in enumerate(thresholds):
-        above = int(np.count_nonzero(region.score >= threshold) + np.count_nonzero(region.pool >= threshold))
-        expected = round(above * n / size)
-        p, _ = pool_test(np.ones(expected), above - expected, promise.target, delta, "exact", promise.binary)
-        if p <= delta:
+        if _passable(region, threshold, promise.target, promise, delta):
             return thresholds[i:]
     return []
+
+
+def _passable(region: _Region, threshold: float, target: float, promise: Promise, delta: float) -> bool:
+    """Whether as many faultless items as are expected there would show ``target``; from scores and counts alone."""
+    n, size = len(region.y), len(region.y) + len(region.pool)
+    above = int(np.count_nonzero(region.score >= threshold) + np.count_nonzero(region.pool >= threshold))
+    ones, binary = np.ones(round(above * n / size)), promise.binary
+    # the number is not that of the look, which no choice may know
+    p, _ = pool_test(ones, above - len(ones), target, delta, "exact", binary, uniform=0.5)
+    return p <= delta
 
 
 def _selective(region: _Region, promise: Promise, delta: float) -> SliceResult:
@@ -172,7 +179,7 @@ def _selective(region: _Region, promise: Promise, delta: float) -> SliceResult:
         if pool == 0:  # nothing would be labelled, so nothing is claimed
             continue
         tested += 1
-        p, s0 = pool_test(y, pool, target, delta, promise.rule, promise.binary)
+        p, s0 = pool_test(y, pool, target, delta, promise.rule, promise.binary, region.uniform)
         mean = float(y.mean()) if len(y) else 0.0
         found = {"n": len(y), "pool": pool, "s0": s0, "p": p, "estimate": mean}
         if p > delta:
@@ -192,12 +199,16 @@ def _selective(region: _Region, promise: Promise, delta: float) -> SliceResult:
         )
     y, pool = region.at(best["threshold"])
     # what the tests control is the target; beyond it the bound is an estimate, never above the plug-in one
-    bound = max(target, min(best["estimate"], lower_bound(y, pool, delta, promise.rule, promise.binary)))
+    bound = max(target, min(best["estimate"], _bound(region, y, pool, promise, delta)))
     why = (
         f"{pool} of {size} images: {len(y)} validation images scoring {best['threshold']:.3g} or more have {metric} "
         f"{best['estimate']:.3f} and show at least {bound:.3f} with error probability {delta:.3g}; {end}"
     )
     return region.result(why, **best, bound=bound, rungs=tested, delta=delta)
+
+
+def _bound(region: _Region, y: Floats, pool: int, promise: Promise, delta: float) -> float:
+    return lower_bound(y, pool, delta, promise.rule, promise.binary, region.uniform)
 
 
 def _empirical(region: _Region, promise: Promise) -> SliceResult:
@@ -224,12 +235,12 @@ def _empirical(region: _Region, promise: Promise) -> SliceResult:
 def _dataset(region: _Region, promise: Promise, delta: float, n_total: int) -> SliceResult:
     """Widest region whose summed pool loss is shown to stay within the allowance.
 
-    Every rung tests the whole pool, where quality counts as 1 below the threshold: people label there.
+    A region of P pool items may lose ``allowed * n_total`` in all, so its mean quality has to be above
+    ``1 - allowed * n_total / P``; below the threshold people label, and nothing is lost.
     """
     allowed = (promise.max_loss or 0.0) / promise.looks
     size, n = len(region.pool), len(region.y)
-    target = 1 - allowed * n_total / size
-    need = 1 if promise.rule == "empirical" else items_needed(promise, target, delta)
+    need = 1 if promise.rule == "empirical" else items_needed(promise, 1 - allowed * n_total / size, delta)
     if n < need:
         return region.result(
             f"nothing tested: {counted(n, 'validation image')}, {need} are needed to show a mean loss of at most "
@@ -239,15 +250,17 @@ def _dataset(region: _Region, promise: Promise, delta: float, n_total: int) -> S
     end = "that is every image"
     tested = 0
     for threshold in ladder(region.score, region.pool, need, DATASET_RUNGS, safest=1 / DATASET_RUNGS):
-        inside, pool = region.at(threshold)
-        y = np.where(region.score >= threshold, region.y, 1.0)
+        y, pool = region.at(threshold)
+        target = 1 - allowed * n_total / max(pool, 1)
+        if target > 0 and promise.rule != "empirical" and not _passable(region, threshold, target, promise, delta):
+            continue
         tested += 1
-        p, s0 = pool_test(y, size, target, delta, promise.rule, promise.binary)
+        p, s0 = _within(region, y, pool, target, promise, delta)
         if p > delta:
             end = "the next wider region was not shown to keep that"
             break
-        estimate = 1 - (1 - float(y.mean())) * size / n_total
-        best = {"n": len(inside), "pool": pool, "s0": s0, "p": p, "threshold": threshold, "estimate": estimate}
+        loss = (1 - float(y.mean()) if len(y) else 1.0) * pool / n_total
+        best = {"n": len(y), "pool": pool, "s0": s0, "p": p, "threshold": threshold, "estimate": 1 - loss}
     spent = 0.0 if promise.rule == "empirical" else delta
     if not best or best["pool"] == 0:
         why = f"no machine labels: not even the surest images were shown to keep the mean loss within {allowed:g}"
@@ -256,11 +269,20 @@ def _dataset(region: _Region, promise: Promise, delta: float, n_total: int) -> S
     if promise.rule == "empirical":
         why = f"{best['pool']} of {size} images: rule 'empirical', which certifies nothing; {end}"
         return region.result(why, **(best | {"s0": None, "p": None}))
-    y = np.where(region.score >= best["threshold"], region.y, 1.0)
-    worst = (1 - lower_bound(y, size, delta, promise.rule, promise.binary)) * size / n_total
-    worst = min(worst, allowed)
+    y, pool = region.at(best["threshold"])
+    worst = min((1 - _bound(region, y, pool, promise, delta)) * pool / n_total, allowed)
+    best["estimate"] = max(best["estimate"], 1 - worst)
     why = (
-        f"{best['pool']} of {size} images: {n} validation images show a mean loss of at most {worst:.3f} over all "
+        f"{best['pool']} of {size} images: {len(y)} validation images show a mean loss of at most {worst:.3f} over all "
         f"{n_total} images with error probability {delta:.3g}; {end}"
     )
     return region.result(why, **best, bound=1 - worst)
+
+
+def _within(
+    region: _Region, y: Floats, pool: int, target: float, promise: Promise, delta: float
+) -> tuple[float, float | None]:
+    """p-value and null total of a region whose mean has to be above ``target``, which so few may not even need."""
+    if pool == 0 or target <= 0:
+        return 0.0, None
+    return pool_test(y, pool, target, delta, promise.rule, promise.binary, region.uniform)

@@ -144,6 +144,23 @@ class Certificate(Record):
     coverage: float = Field(0.0, description="share of the slice's pool that is accepted")
     exact: bool = Field(True, description="False where cross-fitted values took part")
     rungs: int = 0
+    test: str = Field("betting-1", description="version of the test (gtloop.bounds.TEST)")
+    uniform: float = Field(1.0, description="number in (0, 1] that the test used, drawn from the seed")
     why: str = Field("", description="one sentence: why this much and no more")
     evidence: str = Field("", description="path of the look's Parquet file in the run folder")
     sha256: str = Field("", description="hash of that file: labels, scores, order and ladder")
+
+
+class AuditedRegion(Record):
+    """What audits have found of the machine labels of one slice of one look, as they were accepted (``running.py``)."""
+
+    look: int
+    slice: str
+    labels: int = Field(description="machine labels that were accepted")
+    audited: int = Field(0, description="of these, people have checked")
+    unknown: int = Field(0, description="withdrawn by somebody before anybody checked them: 0 below, 1 above")
+    mean: float | None = Field(None, description="mean quality of those that people have checked")
+    lower: float = Field(0.0, description="bound of the mean quality of all that were accepted")
+    upper: float = 1.0
+    remaining_lower: float | None = Field(None, description="bound of those that are machine labels still")
+    approximate: tuple[float, float] | None = Field(None, description="prediction-powered interval of these")

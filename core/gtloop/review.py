@@ -7,14 +7,15 @@ corrections of it are, tells what seeing the label does to people (model-assist 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from gtloop.corrections import asked_in
 from gtloop.errors import blame
 from gtloop.events import AnyEvent, BudgetReached, FileRef, ReviewConcluded
-from gtloop.interfaces import Consolidated, Hint, Rows, Task
+from gtloop.interfaces import Consolidated, Hint, Rows
 from gtloop.job import Job, labels_of
 from gtloop.keyed import rng
 from gtloop.people import answered_by, every_request, fitting, known_skills, label_of, read_answers
@@ -91,8 +92,8 @@ class Judged(NamedTuple):
 def conclude(job: Job) -> list[AnyEvent]:
     """A verdict for each closed request of a review, and the labels that take the place of others."""
     f, task = job.state.facts, job.plugins.task
-    asked = _asked(job)
     ripe = sorted(f.judged.items(), key=lambda r: r[1])
+    asked = asked_in(job, {rid for rid, _ in ripe})
     said = read_answers(job.store, f.answer_files, {rid for rid, _ in ripe})
     now = _shown(job, np.array([row for _, row in ripe], np.int32))
     judged: list[Judged] = []
@@ -100,7 +101,8 @@ def conclude(job: Job) -> list[AnyEvent]:
     for rid, row in ripe:
         given = [a for a in said.get(rid, []) if a.id not in f.rejected and a.outcome != "declined"]
         usable.append(fitting(task, job.items[row], given, f.renamed))
-        before = now.get(row) if asked[rid].shows(now.get(row), task, f.renamed) else None
+        shown = asked[rid].label(task, f.renamed)
+        before = now.get(row) if shown is None or shown == now.get(row) else None  # not if it was replaced meanwhile
         judged.append(_judge(job, row, asked[rid].mode, usable[-1], before))
     return [
         ReviewConcluded(
@@ -109,29 +111,6 @@ def conclude(job: Job) -> list[AnyEvent]:
             labels=_write(job, ripe, [asked[rid].mode for rid, _ in ripe], usable, judged),
         )
     ]
-
-
-class _Asked(NamedTuple):
-    """What people were asked: a mode, and the label that they were shown, in the categories of then."""
-
-    mode: Mode
-    proposal: Payload | None
-
-    def shows(self, label: Payload | None, task: Task, names: Mapping[str, str]) -> bool:
-        """Whether ``label`` is what they were shown; always where nothing was."""
-        shown = task.recategorize(self.proposal, names) if names and self.proposal is not None else self.proposal
-        return shown is None or shown == label
-
-
-def _asked(job: Job) -> dict[str, _Asked]:
-    """What each request of a review asked."""
-    found: dict[str, _Asked] = {}
-    for batch in job.state.facts.batches.values():
-        if batch.phase == "review":
-            t = job.store.read(batch.requests, ["request", "mode", "proposal_json"])
-            asked = (_Asked(*pair) for pair in zip(t["mode"], t["proposal_json"], strict=True))
-            found.update(zip(t["request"], asked, strict=True))
-    return found
 
 
 def _judge(job: Job, row: int, mode: Mode, answers: Sequence[Answer], before: Payload | None) -> Judged:

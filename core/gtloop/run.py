@@ -24,7 +24,7 @@ from gtloop.interfaces import Progress, quiet
 from gtloop.items import Items, check_probe, list_items
 from gtloop.job import Job, Plugins, fold_ledger, make_promise
 from gtloop.ledger import Ledger, Lock
-from gtloop.letters import check_affordable, read_letters
+from gtloop.letters import check_affordable, check_minimum, read_letters
 from gtloop.loop import Outcome, drive
 from gtloop.models import check_warm, copy_warm
 from gtloop.money import Rates, micro
@@ -88,6 +88,7 @@ def run_or_resume(
     plugins = Plugins(settings, registry, root)  # every usage error comes before anything is written
     plugins.observers()
     make_promise(settings, plugins.task)
+    check_minimum(settings)
     if fresh:
         check_warm(settings)
     try:

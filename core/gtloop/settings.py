@@ -36,7 +36,9 @@ class RunTable(Table):
     budget_usd: float | None = Field(None, ge=0, allow_inf_nan=False, description="hard cap on everything paid")
     seed: int = Field(0, ge=0, description="of all randomness")
     preset: Literal["default", "ground-truth"] = Field("default", description="named set of defaults")
-    cut: float = Field(0.4, gt=0, lt=1, description="least confidence of a predicted object")
+    cut: float | None = Field(
+        None, gt=0, lt=1, description="least confidence of a predicted object; not given: chosen at a look, out of fold"
+    )
     probe_failures: float = Field(0.1, ge=0, le=1, description="share of unreadable probe images that stops a run")
 
     @field_validator("classes")
@@ -56,6 +58,7 @@ class PromiseTable(Table):
     delta: float = Field(0.1, gt=0, lt=1, description="probability that the promise may be broken")
     rule: Literal["exact", "ttest", "empirical"] = "exact"
     looks: int = Field(1, ge=1, description="how often it may be tested")
+    audit_rate: float = Field(0.0, ge=0, le=1, description="share of each look's machine labels that people check")
     cross_fit: int = Field(3, ge=0, le=10, description="folds through which random training labels validate; 0: off")
 
 
@@ -92,6 +95,18 @@ class PeopleTable(Table):
     gold_quality: float = Field(0.5, ge=0, le=1, description="least mean quality on test images; who is below is out")
     gold_after: int = Field(5, ge=1, description="test images that somebody answers before being judged by them")
     most_answers: int | None = Field(None, ge=1, description="answers that one person may give")
+    first_answers: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_WORKERS,
+        description="answers to a training item at first; more, up to run.workers, where these are not sure",
+    )
+    sure: float = Field(0.95, ge=0, le=1, description="how sure answers have to be for no more to be asked")
+    proposals: Literal["never", "auto", "always"] = Field(
+        "never",
+        description="whether people are shown the labels of a model to correct or judge: where cheaper, if auto",
+    )
+    blind: float = Field(0.2, ge=0, le=1, description="share of these that people draw from nothing all the same")
     deadline_hours: float | None = Field(None, gt=0, description="hours after which a request expires")
     reject: tuple[Literal["misfits", "blocked"], ...] = Field(
         (), description="answers that are not paid: those that fit no form, those of people who are out"

@@ -74,7 +74,7 @@ def shortfall(plan: Plan, settings: Settings, promise: Promise, n: int, trainabl
         )
     if promise.kind != "selective" or promise.rule == "empirical":
         return ""
-    validating = random if _cross_fits(settings, trainable, first, random) else plan.validation
+    validating = random if cross_fits(settings, trainable, first, random) else plan.validation
     needed = items_needed(promise, promise.target, promise.delta)
     if validating >= needed:
         return ""
@@ -84,7 +84,7 @@ def shortfall(plan: Plan, settings: Settings, promise: Promise, n: int, trainabl
     )
 
 
-def _cross_fits(settings: Settings, trainable: bool, first: int, random: int) -> bool:
+def cross_fits(settings: Settings, trainable: bool, first: int, random: int) -> bool:
     """Whether random training labels validate at a first look after that many of them.
 
     Not once the sampler has picked (``looking.cross_fitting``).
@@ -116,8 +116,8 @@ def _random_sizes(settings: Settings, promise: Promise, n: int, trainable: bool,
         high = max(high, 2 * needed)
     total = min(n, max(RANDOM_LOW, min(high, round(n / 3))))
     # labels from elsewhere train as well as random ones, but can't validate
-    cross_fits = known < total * (1 - VALIDATION_SHARE)
-    cross_fits = cross_fits and _cross_fits(settings, trainable, _labels_before_look(settings, n), total)
+    crossed = known < total * (1 - VALIDATION_SHARE)
+    crossed = crossed and cross_fits(settings, trainable, _labels_before_look(settings, n), total)
     if validation is None:
-        validation = round(total * VALIDATION_SHARE) if cross_fits else _alone(total, promise)
+        validation = round(total * VALIDATION_SHARE) if crossed else _alone(total, promise)
     return validation, max(0, total - validation - known) if train is None else train

@@ -25,7 +25,7 @@ STATUS = ("pool", "asked", "human", "machine", "quarantined", "unlabelable", "al
 # role of a row that people label
 NONE, TRAIN, VALIDATION = range(3)
 
-ASIDE = ("ahead", "review")
+ASIDE = ("ahead", "review", "audit")
 """Phases of batches that nothing waits for."""
 
 COLUMNS: dict[str, type] = {
@@ -37,6 +37,7 @@ COLUMNS: dict[str, type] = {
     "attempts_before": np.int8,  # those before a person wanted it labelled again
     "objects": np.int16,
     "tests": np.int16,  # how often it was asked to test people
+    "audited": np.bool_,  # was asked in an audit
 }
 
 
@@ -102,9 +103,14 @@ class State:
         return int(((self.status == HUMAN) & (self.columns["attempts"] == 0)).sum())
 
     @property
+    def prices(self) -> Prices:
+        """The run's own prices of now."""
+        return Prices.model_validate(self.facts.settings["prices"])
+
+    @property
     def rates(self) -> Rates:
-        """What labels cost now."""
-        rates, quote = Prices.model_validate(self.facts.settings["prices"]).rates(), self.facts.quote
+        """What labels cost now, at most."""
+        rates, quote = self.prices.rates(self.facts.bill.items), self.facts.quote
         return rates if quote is None else rates.quoted(quote)
 
     # ----------------------------------------------------------------------- fold

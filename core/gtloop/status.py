@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from gtloop import accounts
 from gtloop.evidence import Promise
-from gtloop.money import show, usd
+from gtloop.facts import Facts
+from gtloop.money import usd
 from gtloop.settings import Settings
 from gtloop.state import ALIAS, ASKED, HUMAN, LATER, MACHINE, POOL, QUARANTINED, RELABEL, UNLABELABLE, State
 from gtloop.wording import counted
@@ -13,7 +16,7 @@ from gtloop.wording import counted
 
 def status(run: str, state: State, settings: Settings, promise: Promise) -> dict[str, Any]:
     """The JSON of ``gtloop status RUN --json`` (design section 4)."""
-    f, r = state.facts, settings.run
+    f, r, to_label = state.facts, settings.run, labelable(state) - state.imported()
     found: dict[str, Any] = {
         "run": run,
         "task": r.task,
@@ -27,12 +30,16 @@ def status(run: str, state: State, settings: Settings, promise: Promise) -> dict
         "imported": state.imported(),
         "stage": state.facts.stage.number,
         "annotations": f.annotations,
-        "cost_usd": _costs(state, settings),
+        "cost_usd": accounts.costs(state, settings, to_label),
+        "hours": accounts.hours(state, settings, to_label),
+        "wage_usd_hour": accounts.wage(state),
         "saving": None,
         "saving_items": _saving_items(state),
         "promise": promised(state, promise),
         "crew": _crew(state),
-        "review": _review(state),
+        "review": _seen(state.facts.reviewed),
+        "asked": {policy: _asked(state, policy) for policy in ("fixed", "adaptive")},
+        "proposals": _seen(state.facts.proposed),
         "iterations": [_iteration(n, state) for n in sorted(f.rounds)],
     }
     cost = found["cost_usd"]
@@ -44,7 +51,7 @@ def status(run: str, state: State, settings: Settings, promise: Promise) -> dict
 
 
 def run_state(state: State) -> str:
-    """``finished``, ``cancelled``, ``waiting`` for people, ``paused: `` budget, confirm or asked, or ``running``."""
+    """``finished``, ``cancelled``, ``waiting`` for people, ``paused: `` with a reason (``RunPaused``), ``running``."""
     f = state.facts
     if f.cancelled:
         return "cancelled"
@@ -79,18 +86,6 @@ def labelable(state: State) -> int:
     return len(state.status) - state.count(ALIAS) - state.count(QUARANTINED)
 
 
-def _costs(state: State, settings: Settings) -> dict[str, float]:
-    bill = state.facts.bill
-    return {
-        "human": usd(bill.human),
-        "machine": usd(bill.machine),
-        "fees": usd(bill.fees),
-        "total": usd(bill.total),
-        "if_all_human": usd((labelable(state) - state.imported()) * state.rates.request(settings.run.workers)),
-        "reserved": usd(bill.reserved),
-    }
-
-
 def _saving_items(state: State) -> float:
     return round(state.count(MACHINE) / max(1, labelable(state)), 6)
 
@@ -98,7 +93,7 @@ def _saving_items(state: State) -> float:
 def promised(state: State, promise: Promise) -> dict[str, Any]:
     """The promise: what is certified (a bound), estimated (plug-in) and measured (after an audit)."""
     f = state.facts
-    passed = [c for c in f.certificates if c.threshold is not None]
+    passed = [c for c in f.certificates if c.threshold is not None and f"{c.look}:{c.slice}" not in f.demoted]
     machine = sum(c.pool for c in passed)
 
     def mean(values: list[float | None]) -> float | None:
@@ -117,11 +112,39 @@ def promised(state: State, promise: Promise) -> dict[str, Any]:
         "exact": all(c.exact for c in passed) and promise.rule == "exact",
         "certified": mean([c.bound for c in passed]),
         "estimated": mean([c.estimate for c in passed]),
-        "measured": None,
+        "measured": _measured(state, promise),
+        "audit": _audit(state),
+        "supported": None if f.consistency is None else f.consistency.supported,
+        "warning": "" if f.consistency is None else f.consistency.warning,
+        "drift": f.drift,
         "looks": f.looks,
-        "why": f.voided or why(state),
-        "certificates": [c.model_dump() for c in f.certificates],
+        "why": f.voided or "; ".join(f.demoted.values()) or why(state),
+        "certificates": [c.model_dump() | {"void": f.demoted.get(f"{c.look}:{c.slice}", "")} for c in f.certificates],
     }
+
+
+def _measured(state: State, promise: Promise) -> float | None:
+    """What audits measured, of the same kind as what is certified; regions that nobody audited count as the others."""
+    found = [r for r in state.facts.audited if r.mean is not None]
+    if not found:
+        return None
+    mean = sum(r.labels * (r.mean or 0.0) for r in found) / sum(r.labels for r in found)
+    if promise.kind == "selective":
+        return mean
+    return 1 - (1 - mean) * sum(r.labels for r in state.facts.audited) / max(1, labelable(state))
+
+
+def _audit(state: State) -> dict[str, Any] | None:
+    """What audits have found, region by region; None where there was none."""
+    f = state.facts
+    if not f.audits:
+        return None
+    regions = []
+    for r in f.audited:
+        demoted = f"{r.look}:{r.slice}" in f.demoted
+        left: dict[str, Any] = {"remaining_lower": None, "approximate": None} if demoted else {}
+        regions.append(r.model_dump(mode="json") | left | {"demoted": demoted})
+    return {"audited": sum(r.audited for r in f.audited), "regions": regions}
 
 
 def why(state: State) -> str:
@@ -145,8 +168,14 @@ def _crew(state: State) -> dict[str, Any]:
     }
 
 
-def _review(state: State) -> dict[str, Any]:
-    """What reviews brought, by mode; ``distance``: mean error between the label that there was and what was said.
+def _asked(state: State, policy: str) -> dict[str, Any]:
+    """Items that people were asked about by a policy, and the mean of the answers to each."""
+    tally = state.facts.asked.get(policy, Facts.Tally())
+    return {"items": tally.requests, "answers": tally.answers / tally.requests if tally.requests else None}
+
+
+def _seen(totals: Mapping[str, Facts.Reviewed]) -> dict[str, Any]:
+    """What people said of labels, by mode; ``distance``: mean error between the label that there was and theirs.
 
     That of ``adjust`` against that of ``draw``, the blind share, tells how far people are led by what they see.
     """
@@ -154,9 +183,9 @@ def _review(state: State) -> dict[str, Any]:
         mode: {
             **{name: getattr(r, name) for name in ("requests", "kept", "changed", "wrong", "unsure")},
             "distance": None if mode == "verify" else r.distance / max(1, r.requests - r.unsure),
-            "seconds": r.seconds / r.requests,
+            "seconds": r.seconds / (r.answers or r.requests),
         }
-        for mode, r in state.facts.reviewed.items()
+        for mode, r in totals.items()
     }
 
 
@@ -178,7 +207,7 @@ def _iteration(n: int, state: State) -> dict[str, Any]:
 
 def sentence(found: dict[str, Any], why: str) -> str:
     """One line: who labelled how much, what it cost and saved, and why no more."""
-    n, cost, p = found["items"], found["cost_usd"], found["promise"]
+    n, p = found["items"], found["promise"]
     text = f"{counted(n['human'], 'image')} labelled by people, {n['machine']} by machine"
     if found["imported"]:
         text += f" ({found['imported']} of the people's labels were there before)"
@@ -186,14 +215,15 @@ def sentence(found: dict[str, Any], why: str) -> str:
     if left:
         words = left | {"pool": f"{n['pool']} left", "aliases": counted(n["aliases"], "alias")}
         text += " (" + ", ".join(words[k] for k in left) + ")"
-    if cost["if_all_human"]:
-        text += f"; {show(round(cost['total'] * 1e6))} paid"
-        if found["state"] == "finished" and found["saving"] is not None:
-            text += f", {found['saving']:.0%} saved"
+    if found["state"] == "waiting" and found["annotations"]:
+        text += f"; {counted(found['annotations'], 'answer')} so far"
+    text += accounts.sentence(found)
     if p["certified"] is not None:
         quality = "1 - mean loss" if p["kind"] == "dataset" else f"{p['metric']} of machine labels"
         how = "" if p["exact"] else ", approximate" if p["rule"] == "ttest" else ", cross-fitted"
         text += f"; {quality} certified at least {p['certified']:.3f} (delta {p['delta']:g}{how})"
     elif n["machine"] and p["estimated"] is not None:
         text += f"; {p['metric']} of machine labels estimated {p['estimated']:.3f}, not certified"
+    if p["measured"] is not None:
+        text += f"; measured {p['measured']:.3f} by an audit of {p['audit']['audited']}"
     return text + (f"; {why}" if why and not n["machine"] else "")

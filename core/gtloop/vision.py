@@ -6,12 +6,14 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gtloop import caching
 from gtloop.errors import NotEnoughData, PluginFault, SourceError, blame
 from gtloop.events import ItemsEmbedded, ItemsPredicted, ItemsQuarantined
 from gtloop.interfaces import Detector, Example, Predicted, Rows
@@ -55,10 +57,15 @@ def fit_model(job: Job, name: str, rows: Rows, effort: float = 1.0) -> tuple[str
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     seed = int(rng(job.seed, "fit", name).integers(2**31))
-    with blame("detector", detector.name, "fit"):
-        metrics = job.plugins.executor.fit(
-            detector, examples, work, seed=seed, init=_init(job), effort=effort, progress=job.progress
-        )
+    init = _init(job)
+
+    def make() -> dict[str, float]:
+        with blame("detector", detector.name, "fit"):
+            return job.plugins.executor.fit(
+                detector, examples, work, seed=seed, init=init, effort=effort, progress=job.progress
+            )
+
+    metrics = caching.fitted(job, work, rows, [e.payload for e in examples], seed, init, effort, make)
     shutil.rmtree(final, ignore_errors=True)
     work.rename(final)
     sync_dir(final.parent)
@@ -154,7 +161,8 @@ def _write_shards(job: Job, folder: str, rows: Rows, work: _Work) -> tuple[list[
         paths.append(job.root / path)
         shard = rows[start : start + SHARD]
         if not paths[-1].exists() or not _is_of(job, path, shard):
-            _write_shard(job, path, work, shard, start, len(rows))
+            make = partial(_write_shard, job, path, work, shard, start, len(rows))
+            caching.predicted(job, work.detector, work.model, shard, paths[-1], make)
         done = job.store.read_path(path, ["row"])["row"]
         if len(np.setdiff1d(shard, done)):
             bad.update(_faults(job, path))
@@ -202,7 +210,7 @@ def _write_shard(job: Job, path: str, work: _Work, shard: Rows, start: int, tota
 
 def _prediction_columns(job: Job, good: list[Predicted]) -> dict[str, Any]:
     """Raw predictions with the features and slice that the task sees in them."""
-    task, cut = job.plugins.task, job.settings.run.cut
+    task, cut = job.plugins.task, job.cut
     features = [_features(job, p.item.name, p.raw) for p in good if p.raw is not None]
     return {
         "slice": [task.slice(p.raw, cut) for p in good if p.raw is not None],
@@ -232,7 +240,7 @@ def _features(job: Job, name: str, raw: Raw) -> NDArray[np.float32]:
     """
     detector, task = job.plugins.detector.name, job.plugins.task
     with blame("detector", detector, f"task {task.name!r} can't use its prediction of {name}; features"):
-        found = np.asarray(task.features(raw, job.settings.run.cut), np.float32)
+        found = np.asarray(task.features(raw, job.cut), np.float32)
     if found.shape != (len(task.feature_names),) or not np.isfinite(found).all():
         raise PluginFault(
             f"detector {detector!r}: its prediction of {name} holds values that are no numbers (NaN or infinite); "

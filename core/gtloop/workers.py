@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from gtloop.agreement import PAIRS, Alpha, Halves, krippendorff_alpha, split_hal
 from gtloop.errors import blame
 from gtloop.facts import Facts
 from gtloop.interfaces import Task
+from gtloop.money import usd
 from gtloop.outliers import ENOUGH, Asked, Scored, flags, values
 from gtloop.people import fitting
 from gtloop.records import Answer, Payload
@@ -37,7 +38,8 @@ class Worker:
         cannot_tell: Share of ``answers``.
         empty: Share of ``answers``.
         seconds: Median active seconds of an answer; None where times are not known.
-        paid: Price of the answers, micro-dollars, fees excluded.
+        paid: Price of the answers, those rejected left out, micro-dollars, fees excluded.
+        wage: Dollars for an active hour; None where nothing is paid or times are not known.
         quality: Mean of 1 - the task's error against the label that the other people's answers make; None without.
         scored: Answers that ``quality`` is of.
         skill: From the task, in [0, 1]; None where it knows none.
@@ -55,6 +57,7 @@ class Worker:
     empty: float
     seconds: float | None
     paid: int
+    wage: float | None
     quality: float | None
     scored: int
     skill: float | None
@@ -127,9 +130,10 @@ def _give_or_take(error: float | None) -> str:
 def of_run(run: Run, task: Task, limit: int | None = None) -> People:
     """``measure`` of what people said in a run so far, with how they did on test images.
 
-    Labels that were imported are left out, and reviews, where people were shown a label.
+    Labels that were imported are left out, and what people said of a label that they were shown.
     """
-    asked = (Asked(run.items[row], answers) for row, purpose, answers in run.answers() if purpose != "review")
+    said = run.answers(shown=False)
+    asked = (Asked(run.items[row], answers) for row, purpose, answers in said if purpose != "review")
     found = measure(
         asked,
         task,
@@ -137,6 +141,7 @@ def of_run(run: Run, task: Task, limit: int | None = None) -> People:
         run.settings.run.seed,
         limit,
         fit=lambda a: Asked(a.item, fitting(task, a.item, a.answers, run.state.facts.renamed)),
+        unpaid=run.state.facts.rejected,
     )
     return replace(found, workers=[_tested(w, run.state.facts.people.get(w.worker)) for w in found.workers])
 
@@ -154,6 +159,7 @@ def measure(
     seed: int = 0,
     limit: int | None = None,
     fit: Callable[[Asked], Asked] = lambda asked: asked,
+    unpaid: Set[str] = frozenset(),
 ) -> People:
     """The report on workers.
 
@@ -171,12 +177,13 @@ def measure(
         seed: Of the sample and the splits.
         limit: Most requests that are measured; ``ITEMS``, or ``MASKS`` for a form with masks, where None.
         fit: Leaves the answers of a request that fit the form, canonical; called for those that are measured.
+        unpaid: Answers that were rejected.
 
     Raises:
         PluginFault: The task failed on some answers.
     """
     with blame("task", task.name, "the report on workers"):
-        return _measure(list(asked), task, skills, seed, limit, fit)
+        return _measure(list(asked), task, skills, seed, limit, fit, unpaid)
 
 
 def _masks(task: Task) -> bool:
@@ -190,6 +197,7 @@ def _measure(
     seed: int,
     limit: int | None,
     fit: Callable[[Asked], Asked],
+    unpaid: Set[str],
 ) -> People:
     order = keyed.rng(seed, "workers", len(asked)).permutation(len(asked))
     drawn = sorted(order[: limit or (MASKS if _masks(task) else ITEMS)].tolist())
@@ -200,7 +208,7 @@ def _measure(
     )
     given = [a.item.row for a in asked for x in a.answers if x.outcome != "declined"]
     return People(
-        workers=_workers(asked, sample, task, skills),
+        workers=_workers(asked, sample, task, skills, unpaid),
         alpha=alpha,
         halves=halves,
         agreement=None if alpha.observed is None else 1 - alpha.observed,
@@ -246,7 +254,9 @@ def _qualities(sample: Sequence[Asked], task: Task, skills: Mapping[str, Any]) -
     return found
 
 
-def _workers(asked: Sequence[Asked], sample: Sequence[Asked], task: Task, skills: Mapping[str, Any]) -> list[Worker]:
+def _workers(
+    asked: Sequence[Asked], sample: Sequence[Asked], task: Task, skills: Mapping[str, Any], unpaid: Set[str]
+) -> list[Worker]:
     said: dict[str, list[tuple[int, Answer]]] = defaultdict(list)
     for a in asked:
         for x in a.answers:
@@ -258,6 +268,7 @@ def _workers(asked: Sequence[Asked], sample: Sequence[Asked], task: Task, skills
         given = [x for _, x in pairs if x.outcome != "declined"]
         seconds = [x.active_seconds for x in given if x.active_seconds > 0]
         qualities = [s.quality for s in scored.get(w, ())]
+        paid = sum(x.price for _, x in pairs if x.id not in unpaid)
         workers.append(
             Worker(
                 worker=w,
@@ -267,7 +278,8 @@ def _workers(asked: Sequence[Asked], sample: Sequence[Asked], task: Task, skills
                 cannot_tell=sum(x.outcome == "cannot_tell" for x in given) / max(1, len(given)),
                 empty=sum(x.outcome == "empty" for x in given) / max(1, len(given)),
                 seconds=median(seconds) if seconds else None,
-                paid=sum(x.price for _, x in pairs),
+                paid=paid,
+                wage=usd(paid) * 3600 / sum(seconds) if paid and seconds else None,
                 quality=sum(qualities) / len(qualities) if qualities else None,
                 scored=len(qualities),
                 skill=skill.get(w),

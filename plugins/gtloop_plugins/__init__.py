@@ -60,10 +60,11 @@ def gtloop_samplers() -> list[type[Sampler]]:
 @gtloop.hookimpl
 def gtloop_scores() -> list[type[Score]]:
     from gtloop_plugins.scores.expected import Expected
+    from gtloop_plugins.scores.learned import Learned
     from gtloop_plugins.scores.mean import Mean
     from gtloop_plugins.scores.product import Product
 
-    return [Expected, Mean, Product]
+    return [Expected, Learned, Mean, Product]
 
 
 @gtloop.hookimpl
@@ -97,12 +98,27 @@ def gtloop_observers() -> list[type[Observer]]:
 
 @gtloop.hookimpl
 def gtloop_commands(app: typer.Typer) -> None:
-    from gtloop_plugins.commands import change, demo, newplugin, plugins, predict, report, serve, workers
+    from gtloop_plugins.commands import (
+        audit,
+        change,
+        demo,
+        newplugin,
+        planning,
+        plugins,
+        predict,
+        report,
+        serve,
+        workers,
+    )
+    from gtloop_plugins.commands.reporting import explain
 
     newplugin.register(plugins.app)
     app.add_typer(plugins.app, name="plugins")
+    audit.register(app)
     change.register(app)
     demo.register(app)
+    explain.register(app)
+    planning.register(app)
     predict.register(app)
     report.register(app)
     serve.register(app)

@@ -58,6 +58,14 @@ class PostsAgain(Choices):
         posted.write_text(json.dumps(last))
 
 
+class AddsOnce(Choices):
+    """Annotator that asks for more answers once, and not again."""
+
+    def submit(self, requests: Sequence[Request]) -> None:
+        ids = [e["request"]["id"] for e in self._journal.entries() if "request" in e]
+        super().submit([r for r in requests if ids.count(r.id) < 2])
+
+
 class IgnoresMore(Choices):
     """Annotator that ignores a higher number of answers."""
 
@@ -132,15 +140,30 @@ class Chatty(Choices):
 
 ROWS = [
     Row(WaitsForWork, "check_collect_never_blocks", "with nothing asked, collect with limit_s=0.0 took"),
-    Row(Miscounts, "check_every_answer_arrives", "Closed says 3 answers, 2 came"),
+    Row(
+        Miscounts,
+        "check_every_answer_arrives",
+        "Closed says 3 answers, 2 came",
+        also=("check_answers_are_added_one_by_one",),
+    ),
     Row(
         Anonymous,
         "check_every_answer_arrives",
         "one worker answered a request twice",
-        also=("check_more_answers_extend", "check_excluded_workers_do_not_answer"),
+        also=(
+            "check_more_answers_extend",
+            "check_answers_are_added_one_by_one",
+            "check_excluded_workers_do_not_answer",
+        ),
     ),
     Row(PostsAgain, "check_submit_twice_is_once", "submitted three times has 6 answers: it was posted again"),
-    Row(IgnoresMore, "check_more_answers_extend", "answers raised from 1 to 3"),
+    Row(
+        IgnoresMore,
+        "check_more_answers_extend",
+        "answers raised from 1 to 3",
+        also=("check_answers_are_added_one_by_one",),
+    ),
+    Row(AddsOnce, "check_answers_are_added_one_by_one", "1 of 1 requests for 3 answers were not answered and closed"),
     Row(Forgets, "check_survives_a_new_object", "after a restart, a new object on the same workdir does not go on"),
     Row(LosesOnRepeat, "check_old_cursor_brings_the_same", "asked again from the empty cursor"),
     Row(Undeclared, "check_answers_are_well_formed", "category 'zebra' is not declared"),

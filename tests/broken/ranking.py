@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from broken.row import Row
 from gtloop.interfaces import Pick, PoolView
 from gtloop_plugins.samplers.random import Random
+from gtloop_plugins.scores.learned import Learned
 from gtloop_plugins.scores.mean import Mean
 
 Columns = Mapping[str, NDArray[np.float32]]
@@ -111,6 +113,27 @@ class ScoreUndeclared(Mean):
     needs = frozenset({"confidence_mean", "n_objects"})
 
 
+class LearnsArrays(Learned):
+    """Score that learns what is no JSON."""
+
+    def fit(self, columns: Columns, quality: NDArray[np.float64]) -> dict[str, Any]:
+        return {**super().fit(columns, quality), "mean": quality[:2]}
+
+
+class LearnsBackwards(Learned):
+    """Score whose fitted values fall as quality rises."""
+
+    def fitted(self, columns: Columns, learnt: Mapping[str, Any]) -> NDArray[np.float64]:
+        return 1 - super().fitted(columns, learnt)
+
+
+class ForgetsToLearn(Learned):
+    """Score that says that it learns, and returns nothing."""
+
+    def fit(self, columns: Columns, quality: NDArray[np.float64]) -> Any:
+        return None
+
+
 ROWS = [
     Row(PicksTwice, "check_picks_distinct_rows_of_the_view", "more than once"),
     Row(PicksPositions, "check_picks_distinct_rows_of_the_view", "which it was not shown"),
@@ -124,5 +147,8 @@ ROWS = [
     Row(Hump, "check_sure_beats_unsure", "confidence 1.0 score 0.75"),
     Row(ByPosition, "check_score_is_pure", "in reverse order"),
     Row(BatchRelative, "check_score_is_pure", "without the rest"),
+    Row(LearnsArrays, "check_score_learns", "no JSON"),
+    Row(LearnsBackwards, "check_score_learns", "does not follow"),
+    Row(ForgetsToLearn, "check_score_learns", "not a dict"),
     Row(ScoreUndeclared, "check_score_needs_are_declared", "reads column 'below_cut_max'"),
 ]

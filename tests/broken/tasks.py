@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from broken.row import Row
 from gtloop.errors import BadAnswer
-from gtloop.interfaces import Consolidated, Form, Frame, Simulated
+from gtloop.interfaces import Consolidated, Form, Frame, Hint, Simulated
 from gtloop.records import Answer, Item, Payload, Raw
 from gtloop_plugins.tasks.bbox import BBox
 from gtloop_plugins.tasks.classification import Classification
@@ -97,6 +97,13 @@ class Guesses(Classification):
         return made if made.payload else made._replace(payload={"category": self.context.categories[0]})
 
 
+class Boasts(Classification):
+    """Task that is surer than sure."""
+
+    def sure(self, answers: Sequence[Answer], skills: Mapping[str, Any], hint: Hint, more: int) -> float:
+        return 0.5 * len(answers)
+
+
 class SaysAnything(Classification):
     """Task whose synthetic people answer what the form does not offer."""
 
@@ -173,6 +180,7 @@ ROWS = [
     Row(LoudestWins, "check_unanimous_answers_consolidate", "three equal answers {'category': 'drum'} give"),
     Row(FirstWins, "check_order_of_answers_is_irrelevant", "the order of 4 answers matters"),
     Row(Guesses, "check_no_support_gives_no_label", "three people who cannot tell give the label"),
+    Row(Boasts, "check_sure_is_a_share", "outside [0, 1]"),
     Row(SaysAnything, "check_simulated_answers_parse", "category 'drums' is not declared"),
     Row(Unkeyed, "check_simulation_is_keyed", "give two different answers"),
     Row(Aliens, "check_simulated_answers_resemble_truth", "to their own truth"),

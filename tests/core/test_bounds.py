@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from gtloop.bounds import first_rung_items, lower_bound, pool_test
+from gtloop.bounds import _p_betting, first_rung_items, lower_bound, pool_test
 
 QUALITY = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 1.0, 0.5, 0.6]))
 
@@ -24,20 +24,28 @@ QUALITY = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 1.0, 0.5, 0.6]))
     st.sampled_from([0.1, 0.25, 0.5]),
 )
 def test_betting_is_valid_for_every_small_population(population, pool, target, delta):
-    """Every ordered sample of every population: certified and false happens in a share <= delta."""
+    """Every ordered sample of every population: certified and false happens with probability <= delta."""
     n = len(population) - pool
     draws = list(itertools.permutations(range(len(population)), n))
-    false = 0
+    false = 0.0
     for rows in draws:
         y = np.array([population[i] for i in rows])
         rest = [population[i] for i in set(range(len(population))) - set(rows)]
         if np.mean(rest) <= target:
-            false += pool_test(y, pool, target, delta)[0] <= delta
-    assert false / len(draws) <= delta + 1e-9
+            false += certifying(y, pool, target, delta)
+    assert false / len(draws) <= delta + 1e-8
+
+
+def certifying(y, pool, target, delta) -> float:
+    """Probability, over the uniform number, that a sample certifies: the p-value is that number over the wealth."""
+    p = _p_betting(y, pool, target, delta)
+    for uniform in (0.3, 1.0):
+        assert pool_test(y, pool, target, delta, uniform=uniform)[0] == min(1.0, uniform * p)
+    return min(1.0, delta / p)
 
 
 def test_betting_is_valid_and_not_idle_for_larger_populations():
-    """All placements of few bad items among 14; the level is used to two thirds, so breaking it would show."""
+    """All placements of few bad items among 14; nearly all of the level is used, so breaking it would show."""
     used = []
     for pool, bad, delta in itertools.product((1, 2, 4), (1, 2, 3), (0.1, 0.2, 0.3, 0.5)):
         placements = list(itertools.combinations(range(14), bad))
@@ -46,9 +54,9 @@ def test_betting_is_valid_and_not_idle_for_larger_populations():
             y = np.ones(14)
             y[list(rows)] = 0.0
             if y[:pool].mean() <= 0.5:
-                false += pool_test(y[pool:], pool, 0.5, delta)[0] <= delta
+                false += certifying(y[pool:], pool, 0.5, delta)
         used.append(false / len(placements) / delta)
-    assert 0.6 < max(used) <= 1
+    assert 0.85 < max(used) <= 1 + 1e-6
 
 
 @given(st.integers(1, 80), st.integers(1, 40), st.floats(0.01, 0.5))
@@ -73,6 +81,26 @@ def test_hypergeometric_is_valid_for_every_population(n, pool, target):
                 for level in false:
                     false[level] += weight * (p <= level)
         assert all(v <= level + 1e-9 for level, v in false.items())
+
+
+@pytest.mark.parametrize(("n", "pool", "target"), [(20, 10, 0.9), (60, 40, 0.95), (50, 150, 0.8)])
+def test_a_uniform_number_makes_the_level_exact(n, pool, target):
+    """Just above the allowed errors: certified with probability delta, no more and no less."""
+    allowed, uniform = int((1 - target) * pool + 1e-9), (np.arange(40) + 0.5) / 40
+    for level in (0.05, 0.1, 0.3):
+        used = 0.0
+        for errors in range(n + 1):
+            y = np.r_[np.zeros(errors), np.ones(n - errors)]
+            # the null that the sample is tested against: as many errors in all as would just break the target
+            total = allowed + 1 + errors
+            weight = stats.hypergeom.pmf(errors, n + pool, total, n)
+            if weight > 1e-9:
+                p = [pool_test(y, pool, target, level, binary=True, uniform=u)[0] for u in uniform]
+                below = stats.hypergeom.cdf(errors - 1, n + pool, total, n)
+                expected = np.clip((level - below) / weight, 0, 1)
+                assert np.mean(np.array(p) <= level) == pytest.approx(expected, abs=0.03)
+                used += weight
+        assert used > 0
 
 
 def test_hypergeometric_formula_and_large_pool_limit():
@@ -135,21 +163,24 @@ def test_ttest_without_spread_is_the_exact_test():
 
 
 def test_betting_survives_many_failures_and_certain_success():
-    assert pool_test(np.zeros(5000), 10**6, 0.5, 0.1)[0] == pytest.approx(1.0)
-    assert pool_test(np.ones(5000), 10**6, 0.5, 0.1)[0] < 0.1
+    assert pool_test(np.zeros(5000), 10**6, 0.5, 0.1)[0] == 1.0
+    assert pool_test(np.ones(5000), 10**6, 0.5, 0.1)[0] == pytest.approx(0.1)
+    assert pool_test(np.ones(5000), 10**6, 0.5, 0.1, uniform=0.5)[0] == pytest.approx(0.05)
     assert lower_bound(np.zeros(30), 100, 0.1) == 0.0
 
 
 @pytest.mark.parametrize("second", [0.7, 1.0])
 def test_two_bets_by_hand(second):
     """Bets look back only: the second variance knows the prior and the first value, no more."""
-    delta, target, first = 0.95, 0.6, 1.0
-    bet = math.exp(-0.5) / delta / math.sqrt(2 * 0.25)
-    wealth = 1 + bet * (first - target)
+    delta, target, first = 0.3, 0.6, 0.9
+    q = delta
+    stake = stats.norm.pdf(stats.norm.ppf(q)) / math.sqrt(2 * 0.25)
+    q += min(stake, 0.9 * q / target) * (first - target)
     variance = (0.25 + (first - (0.5 + first) / 2) ** 2) / 2
-    bet = math.exp(-0.5) / (delta * wealth) / math.sqrt(variance)
+    stake = stats.norm.pdf(stats.norm.ppf(q)) / math.sqrt(variance)
+    q += min(stake, 0.9 * q / target, (1 - q) / (1 - target)) * (second - target)
     p, _ = pool_test(np.array([first, second]), 10**9, target, delta)
-    assert p == pytest.approx(1 / (wealth * (1 + bet * (second - target))))
+    assert p == pytest.approx(min(1.0, delta / q))
 
 
 def test_nothing_to_go_by_shows_nothing():

@@ -59,7 +59,7 @@ def _owner(path: Path) -> str:
     if parts[1] == "demo":
         return "gtloop_plugins.demo"
     name = parts[2]
-    if parts[1] == "commands" and name == "reporting":  # the drawing half of the command report
+    if parts[1] == "commands" and name == "reporting":  # the drawing half of the command report, and explain
         name = "report"
     return ".".join((*parts[:2], name))
 

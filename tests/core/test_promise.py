@@ -26,9 +26,11 @@ from gtloop.promise import (
 def look(score, quality, slices=None, seed=0) -> Evidence:
     """Evidence of columns; pool rows have quality NaN."""
     m = len(score)
-    order = np.random.default_rng(seed).permutation(m)
+    rng = np.random.default_rng(seed)
+    order, uniform = rng.permutation(m), 1 - rng.random()
     names = np.full(m, "all") if slices is None else np.array(slices)
-    return Evidence(np.asarray(score, float), np.asarray(quality, float), order, names, np.ones(m, dtype=bool))
+    exact = np.ones(m, dtype=bool)
+    return Evidence(np.asarray(score, float), np.asarray(quality, float), order, names, exact, uniform)
 
 
 def world(rng, n, pool, mean=0.563, tie=0.5):
@@ -103,7 +105,9 @@ def test_ladder_does_not_depend_on_which_rows_are_validation(scores, n, random):
 def test_ladder_is_empty_where_nothing_can_be_tested():
     some = np.linspace(0, 1, 30)
     assert ladder(some, some, 31) == ladder(some, np.array([]), 5) == ladder(np.array([]), some, 5) == []
-    assert len(ladder(some, some, 6)) == 17
+    assert len(ladder(some, some, 6, rungs=17)) == 17
+    many = np.linspace(0, 1, 200)
+    assert len(ladder(many, many, 40)) == 33
     assert ladder(np.ones(30), np.ones(30), 6) == [1.0]
 
 
@@ -185,10 +189,10 @@ def test_order_of_rows_and_dtypes_do_not_matter(kind):
     score, y = world(rng, 200, 400)
     names = rng.choice(["a", "b"], 600)
     promise = Promise(kind, "mean IoU", 0.6, max_loss=0.2 if kind == "dataset" else None)
-    one = Evidence(score.astype(np.float32), hidden(y, 200), rng.permutation(600), names, np.ones(600, dtype=bool))
+    one = Evidence(score.astype(np.float32), hidden(y, 200), rng.permutation(600), names, np.ones(600, dtype=bool), 0.5)
     shuffle = rng.permutation(600)
     columns = [one.score, one.quality, one.order / 1000, one.slice.astype(object), one.exact]
-    two = Evidence(*(c[shuffle] for c in columns))
+    two = Evidence(*(c[shuffle] for c in columns), 0.5)
     (first, mask), (second, moved) = certify(one, promise, 0.1, 600), certify(two, promise, 0.1, 600)
     assert first == second
     assert np.array_equal(mask[shuffle], moved)
@@ -239,7 +243,7 @@ def test_first_rung_waits_until_a_small_pool_can_pass():
 def test_cross_fitted_values_are_marked():
     score, y = world(np.random.default_rng(8), 200, 300)
     one = look(score, hidden(y, 200))
-    mixed = Evidence(one.score, one.quality, one.order, one.slice, np.arange(500) != 7)
+    mixed = Evidence(one.score, one.quality, one.order, one.slice, np.arange(500) != 7, one.uniform)
     promise = Promise("selective", "mean IoU", 0.6)
     assert certify(one, promise, 0.1, 500)[0][0].exact
     assert not certify(mixed, promise, 0.1, 500)[0][0].exact
@@ -306,7 +310,9 @@ def test_bad_columns_and_numbers_are_refused_in_one_line():
     with pytest.raises(PluginFault, match="outside"):
         look(one, [0.5, 1.2, np.nan])
     with pytest.raises(PluginFault, match="'order' has 2 rows"):
-        Evidence(one, one, np.arange(2), one, one > 0)
+        Evidence(one, one, np.arange(2), one, one > 0, 0.5)
+    with pytest.raises(PluginFault, match="in \\(0, 1\\], got 0"):
+        Evidence(one, one, one, one, one > 0, 0)
     for wrong in ({"target": 1.0}, {"delta": 0.0}, {"looks": 0}, {"max_loss": 0.1}, {"kind": "dataset"}):
         with pytest.raises(ConfigError) as caught:
             Promise(**({"kind": "selective", "metric": "q", "target": 0.6} | wrong))

@@ -27,7 +27,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with human and machine labels."""
+    """A run with human and machine labels, some of these audited."""
     from gtloop.run import run_or_resume
 
     registry = Registry.load(discover=False, extra_modules=["gtloop_plugins"])
@@ -39,6 +39,7 @@ def finished(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "run.annotator": "synthetic",
         "run.detector": "stub",
         "run.sampler": "uncertainty",
+        "promise.audit_rate": 0.1,
     }
     run_or_resume(root, config.load(None, flags), registry)
     return root

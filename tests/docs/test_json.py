@@ -26,10 +26,20 @@ SAMPLES: dict[str, list[list[str]]] = {
     "gtloop status": [["RUN"]],
     "gtloop report": [["RUN"]],
     "gtloop workers": [["RUN"]],
+    "gtloop explain": [["RUN"], ["RUN", "0"], ["RUN", "1"], ["RUN", "2"]],
+    "gtloop plan": [["--compare", "RUN", "--pilot", "RUN", "--draws", "10"]],
+    "gtloop simulate": [
+        [
+            *("PHOTOS", "--truth", "TRUTH", "--classes", "crate,drum", "--detector", "stub"),
+            *("--seeds", "0", "--jobs", "1", "--set", "run.workers=1", "--out", "OUT"),
+        ]
+    ],
+    "gtloop replay": [["RUN", "--set", "promise.target=0.3", "--out", "OUT"]],
     "gtloop export": [["RUN", "--out", "OUT"]],
     "gtloop predict": [["RUN", "PHOTOS", "--out", "OUT"]],
     "gtloop pause": [["WAITING"]],
     "gtloop cancel": [["WAITING"]],
+    "gtloop audit": [["RUN"]],
     "gtloop add": [["COPY", "MORE", "--truth", "TRUTH"]],
     "gtloop import": [["WAITING", "TRUTH"]],
     "gtloop relabel": [["COPY", "--source", "machine"]],
@@ -55,6 +65,10 @@ PHOTOS its images with their TRUTH, MORE others, OUT a path.
 """
 SAME = dict.fromkeys(("gtloop add", "gtloop import", "gtloop relabel", "gtloop review"), "gtloop pause")
 """Commands that share the table of another."""
+OPEN = re.compile(
+    r"(payload|certificate|settings|audit)\.|^(settings|cheaper)\[\]\.settings\.|compared\.(actual|inside)\."
+)
+"""What lies below these differs from task to task, or stands in another table."""
 LIKE_RUN = {"gtloop run", "gtloop demo"}
 """Commands that print what ``gtloop status`` prints, and how the run ended."""
 
@@ -131,7 +145,7 @@ def test_every_field_is_documented(
             printed = call(registry, command, [str(stand_for.get(a, a)) for a in arguments], capsys)
         if command == "gtloop plugins check":  # its keys are those that were checked
             printed = {"KIND NAME": [verdict for verdicts in printed.values() for verdict in verdicts]}
-        found |= set(paths(printed))
+        found |= {path for path in paths(printed) if not OPEN.search(path)}
     assert table_of(SAME.get(command, command)).keys() == found
 
 

@@ -133,8 +133,8 @@ def cli(*args: object, modules: Sequence[types.ModuleType] = ()) -> Ended:
     from gtloop import cli as program
     from gtloop.registry import Registry
 
-    def load(**options: Any) -> Registry:
-        return registry(extra_modules=modules, **options)
+    def load(extra_modules: Sequence[types.ModuleType | str] = (), **options: Any) -> Registry:
+        return registry(extra_modules=[*modules, *extra_modules], **options)
 
     registry, out, err = Registry.load, io.StringIO(), io.StringIO()
     code: Any = 0

@@ -264,5 +264,98 @@ def test_another_detector_or_other_options_of_it_fit_anew(
     assert [m for m in _models(root) if m.endswith(".g1")], "the old model is of no use to it"
 
 
+# ---------------------------------------------------------------------------------------------- price models
+
+
+def test_objects_time_and_fees_are_in_the_bill_and_in_what_people_alone_would_cost(
+    images: Path, tmp_path: Path
+) -> None:
+    """Recomputed from each answer: $0.01, $0.02 a box up to two, $36 an hour up to a minute, a fifth on top."""
+    root = tmp_path / "run"
+    model = {"answer_usd": 0.01, "object_usd": 0.02, "objects_most": 2, "hour_usd": 36, "seconds_most": 60}
+    model |= {"fee_share": 0.2, "fee_min_usd": 0.01, "compute_usd_hour": 1}
+    given = [x for k, v in model.items() for x in ("-o", f"prices.{k}={v}")]
+    assert cli(*small(images, root, *LOOSE, *given, "--budget", 900)).code == 0
+    folded(root)
+    run, found = gtloop.open(root), runs.status(root)
+    pay, fees, seconds, blind = 0.0, 0.0, 0.0, []
+    for _, purpose, answers in run.answers():
+        for a in answers:
+            boxes = len(a.payload["boxes"]) if a.outcome == "label" else 0
+            due = 0.01 + 0.02 * min(2, boxes) + 0.01 * min(60.0, a.active_seconds)
+            assert (a.price, a.fee) == pytest.approx((due * 1e6, max(0.01, 0.2 * due) * 1e6), abs=1)
+            pay, fees, seconds = pay + due, fees + max(0.01, 0.2 * due), seconds + a.active_seconds
+            if purpose in ("validation", "control"):
+                blind.append((due + max(0.01, 0.2 * due), a.active_seconds))
+    assert found["cost_usd"]["human"] == pytest.approx(pay, abs=1e-3)
+    assert found["cost_usd"]["fees"] == pytest.approx(fees, abs=1e-3)
+    times = [s for e in run.events() if (s := getattr(e.event, "seconds", None))]
+    assert found["cost_usd"]["compute"] == pytest.approx(sum(times) / 3600, abs=1e-4)
+    cost, pace = (sum(x) / len(blind) for x in zip(*blind, strict=True))
+    assert found["cost_usd"]["if_all_human"] == pytest.approx(80 * 3 * cost, rel=1e-4)
+    assert found["hours"]["human"] == pytest.approx(seconds / 3600)
+    assert found["hours"]["if_all_human"] == pytest.approx(80 * 3 * pace / 3600)
+    assert found["wage_usd_hour"] == pytest.approx(pay / (seconds / 3600), rel=1e-3)
+    assert "paid" in found["summary"]
+
+
+def test_hours_where_nobody_is_paid(images: Path, tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    assert cli(*small(images, root, *LOOSE, "-o", "prices.answer_usd=0")).code == 0
+    found = runs.status(root)
+    assert found["items"]["machine"] > 0
+    assert (found["saving"], found["wage_usd_hour"], found["cost_usd"]["if_all_human"]) == (None, None, 0)
+    hours = found["hours"]
+    assert hours["saving"] == pytest.approx(1 - hours["human"] / hours["if_all_human"])
+    assert f"of people's time, {hours['saving']:.0%} saved" in found["summary"]
+
+
+def test_answers_that_never_come_are_no_saving(images: Path, tmp_path: Path) -> None:
+    """People label everything; a third of the requests expire early, and so they would for people alone."""
+    root, expire = tmp_path / "run", ("-o", "annotators.synthetic.expire=0.3")
+    assert cli(*small(images, root, "-o", "prices.answer_usd=0.1", *expire, "--target", 0.999)).code == 0
+    found = runs.status(root)
+    assert found["items"]["machine"] == 0
+    assert found["annotations"] < 0.9 * 3 * found["items"]["human"]
+    assert found["saving"] < 0.03
+
+
+def test_computing_stops_between_steps_and_says_by_how_much_it_overran(images: Path, tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    dear = ("-o", "prices.compute_usd_hour=1000000")
+    ended = cli(*small(images, root, *PAID, *LOOSE, *dear, "--budget", 9))
+    assert ended.code == 4, ended.err
+    run, bill = gtloop.open(root), gtloop.open(root).state.facts.bill
+    steps = [e.event for e in run.events() if getattr(e.event, "seconds", 0)]
+    assert len(steps) == 1, "one step spent it all"
+    assert bill.total - bill.compute <= micro(9) < bill.total
+    why = [e.event.why for e in run.events() if e.event.type == "run-paused"]
+    assert f"the last step took ${(bill.total - micro(9)) / 1e6:,.2f} more than was left" in why[-1]
+    assert cli(*small(images, root, *PAID, *LOOSE, *dear, "--budget", 9)).code == 4
+    assert gtloop.open(root).state.facts.bill == bill
+    assert cli(*small(images, root, *PAID, *LOOSE, "-o", "prices.compute_usd_hour=0", "--budget", 1e6)).code == 0
+
+
+def test_a_budget_below_the_minimum_is_refused(images: Path, tmp_path: Path) -> None:
+    least = ("-o", "prices.minimum_usd=25")
+    ended = cli(*small(images, tmp_path / "run", *PAID, *least, "--budget", 20))
+    assert (ended.code, "give $25.00 or more" in ended.error) == (2, True)
+    assert not (tmp_path / "run").exists()
+    assert cli(*small(images, tmp_path / "run", *PAID, *least, "--budget", 25)).code in (0, 4)
+    folded(tmp_path / "run")
+
+
+def test_a_waiting_run_counts_the_answers_that_came(images: Path, tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    assert files(images, root).code == 3
+    assert "answer" not in runs.status(root)["summary"]
+    request = json.loads(next(root.rglob("requests.jsonl")).read_text().splitlines()[1])
+    rid = request.get("request") or request["id"]
+    line = {"request": rid, "worker": "ann", "outcome": "empty"}
+    (next(root.rglob("requests.jsonl")).parent / "answers.jsonl").write_text(json.dumps(line) + "\n")
+    assert files(images, root).code == 3
+    assert "; 1 answer so far" in runs.status(root)["summary"]
+
+
 def _models(root: Path) -> list[str]:
     return [e.event.model for e in gtloop.open(root).events() if e.event.type == "model-fitted"]

@@ -47,6 +47,7 @@ from gtloop_plugins.samplers.most_objects import MostObjects
 from gtloop_plugins.samplers.random import Random
 from gtloop_plugins.samplers.uncertainty import Uncertainty
 from gtloop_plugins.scores.expected import Expected
+from gtloop_plugins.scores.learned import Learned
 from gtloop_plugins.scores.mean import Mean
 from gtloop_plugins.scores.product import Product
 from gtloop_plugins.tasks.bbox import BBox
@@ -188,6 +189,10 @@ class TestMeanWithEmptyZero(ScoreContract):
 
 class TestExpected(ScoreContract):
     plugin = Expected
+
+
+class TestLearned(ScoreContract):
+    plugin = Learned
 
 
 class TestProduct(ScoreContract):

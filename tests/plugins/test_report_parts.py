@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gtloop import masks
+from gtloop import masks, plots
 from gtloop.interfaces import Context
 from gtloop.records import Item, Label
 from gtloop.registry import Registry
@@ -188,7 +188,7 @@ class TestPanels:
         from matplotlib.figure import Figure
 
         figure = Figure()
-        found["figures"].draw(figure, figures.LIGHT)
+        found["figures"].draw(figure, plots.LIGHT)
         widths = [bar.get_width() for bar in figure.axes[0].patches]  # type: ignore[attr-defined]
         assert widths == [1.0, 1.0, 0.5, 0.0]
 
@@ -371,7 +371,7 @@ class TestFigures:
     def test_a_plot_is_a_png_of_its_size_and_the_same_every_time(self) -> None:
         quality = {"human": np.array([0.2, 0.9]), "machine": np.zeros(0)}
         draw = figures.histogram(quality, 0.6, "mean IoU")
-        light, again, dark = (figures.render(draw, t, (6, 2)) for t in (figures.LIGHT, figures.LIGHT, figures.DARK))
+        light, again, dark = (plots.render(draw, t, (6, 2)) for t in (plots.LIGHT, plots.LIGHT, plots.DARK))
         assert light[:8] == b"\x89PNG\r\n\x1a\n"
         assert light == again
         assert light != dark
@@ -381,7 +381,7 @@ class TestFigures:
 
         iterations = [{"n": 1, "machine": 0, "cost_usd": 5.0}, {"n": 2, "machine": 10, "cost_usd": 3.0}]
         figure = Figure()
-        figures.cost(iterations, 0.2, 20.0)(figure, figures.LIGHT)
+        figures.cost(iterations, 0.2, 20.0)(figure, plots.LIGHT)
         heights = [bar.get_height() for bar in figure.axes[0].patches]  # type: ignore[attr-defined]
         assert heights == pytest.approx([5.0, 1.0, 0.0, 2.0])
 
@@ -390,7 +390,7 @@ class TestFigures:
 
         figure = Figure()
         quality = {"human": np.array([0.0, 0.01, 1.0]), "machine": np.array([0.5])}
-        figures.histogram(quality, 0.6, "q")(figure, figures.LIGHT)
+        figures.histogram(quality, 0.6, "q")(figure, plots.LIGHT)
         bars = figure.axes[0].patches
         assert len(bars) == 16
         assert (bars[0].get_height(), bars[15].get_height()) == (2, 1)  # type: ignore[attr-defined]

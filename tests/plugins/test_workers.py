@@ -15,7 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 import gtloop
-from gtloop import config, keyed, workers
+from gtloop import config, keyed, plots, workers
 from gtloop.agreement import krippendorff_alpha
 from gtloop.cli import Cli
 from gtloop.errors import PluginFault, RunError
@@ -420,7 +420,7 @@ class TestReport:
         assert facts.people is not None
         known = [w for w in facts.people.workers if w.quality is not None]
         figure = Figure()
-        figures.people(known, True, "mean IoU")(figure, figures.LIGHT)
+        figures.people(known, True, "mean IoU")(figure, plots.LIGHT)
         dots = np.asarray(figure.axes[0].collections[0].get_offsets())
         assert dots == pytest.approx(np.array([[w.seconds, w.quality] for w in known]))
         assert [t.get_text() for t in figure.axes[0].texts] == [w.worker for w in known if w.flag]

@@ -29,6 +29,7 @@ ADVICE: Mapping[str, str] = {
     "check_order_of_answers_is_irrelevant": "Sort the answers (by time, then id) before anything depends "
     "on their order.",
     "check_no_support_gives_no_label": "Return payload None where no answer supports a label; never guess.",
+    "check_sure_is_a_share": "Return 1 less the quality that more answers are expected to add, or leave sure out.",
     "check_simulated_answers_parse": "Let simulate return what parse takes, and worker plain JSON.",
     "check_simulation_is_keyed": "Draw from the generator that simulate is given, and copy the"
     " truth before changing it.",
@@ -46,6 +47,7 @@ ADVICE: Mapping[str, str] = {
     "as unique token) and skip those that are posted.",
     "check_more_answers_extend": "Where answers is higher than last time, ask that many more "
     "people, others than before.",
+    "check_answers_are_added_one_by_one": "Let a request that is closed open again each time it wants more answers.",
     "check_survives_a_new_object": "Keep the state in context.workdir or with the service, never in the object.",
     "check_old_cursor_brings_the_same": "Delete nothing when collect returns it: a run that was killed asks"
     " again with the cursor that it last saved.",
@@ -88,6 +90,7 @@ ADVICE: Mapping[str, str] = {
     "check_score_is_pure": "Compute each row from its own columns; no ranks, means or maxima over the rows.",
     "check_score_needs_are_declared": "Add the column to needs, or do without it.",
     "check_sure_beats_unsure": "Let the score rise (or stay) as the confidences rise.",
+    "check_score_learns": "Return numbers and lists from fit, no arrays; nothing random; clip what fitted returns.",
     # format
     "check_writes_and_reads": "Mend what raised: write and read are called as gtloop calls them, on ten rows.",
     "check_reader_reads_what_writer_wrote": "Write and read the same coordinates: absolute pixels, x2 and"

@@ -82,6 +82,21 @@ def check_more_answers_extend(case: Case) -> None:
         require(len(set(workers)) == 3, f"extended from 1 to 3 answers, they are by the workers {', '.join(workers)}")
 
 
+def check_answers_are_added_one_by_one(case: Case) -> None:
+    """A request that is complete wants one more, and again, from a new object each time: nobody is asked twice."""
+    (request,) = _requests(case, 1, answers=1)
+    answers: dict[str, Answer] = {}
+    cursor = ""
+    for n in (1, 2, 3):
+        annotator, wanted = case.build("added"), request.model_copy(update={"answers": n})
+        annotator.submit([wanted])
+        known = Collected([*answers.values()], [], cursor)
+        answers, closed, cursor = _gather(case, annotator, [wanted], "added", known)
+        got = [a.worker for a in answers.values()]
+        require(closed[request.id].delivered == n, f"closed with {closed[request.id].delivered} of {n} answers")
+        require(len(got) == len(set(got)) == n, f"raised to {n} answers one by one, they are by {', '.join(got)}")
+
+
 def check_survives_a_new_object(case: Case) -> None:
     """A new object on the same workdir brings what the old one was asked, from any cursor."""
     requests = _requests(case, 4)
@@ -236,6 +251,7 @@ ANNOTATOR_CHECKS = (
     check_every_answer_arrives,
     check_submit_twice_is_once,
     check_more_answers_extend,
+    check_answers_are_added_one_by_one,
     check_survives_a_new_object,
     check_old_cursor_brings_the_same,
     check_answers_are_well_formed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +17,8 @@ POOL = 40
 CONFIDENCES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.55)
 """Of predictions that get less and less sure, all above the cut."""
 TOLERANCE = 1e-6
+ENOUGH = 50
+"""Times that rows are repeated for a score to learn from: caution with little data is no fault."""
 EMBEDDING = 8
 """Columns of the embedding, the only column that is a matrix."""
 
@@ -140,6 +143,34 @@ def check_sure_beats_unsure(case: Case) -> None:
         )
 
 
+def check_score_learns(case: Case) -> None:
+    """What ``fit`` returns is JSON, the same each time, and gives values in [0, 1] that follow what was learnt."""
+    score = case.build()
+    if not score.learns:
+        raise CheckSkipped("it learns nothing")
+    columns = {k: np.tile(v, ENOUGH) for k, v in _features(case).items()}
+    clue = columns["n_objects"] + columns[min(case.cls.needs - {"n_objects"}, default="n_objects")]
+    quality = np.argsort(np.argsort(clue, kind="stable"), kind="stable") / len(clue)
+    learnt = score.fit(columns, quality)
+    require(isinstance(learnt, dict), f"fit returns {type(learnt).__name__}, not a dict")
+    try:
+        kept = json.loads(json.dumps(learnt))
+    except (TypeError, ValueError) as e:
+        require(False, f"what fit returns is no JSON: {e}")
+    require(case.build().fit(columns, quality) == learnt, "fit learns something else from the same twice")
+    values = np.asarray(case.build().fitted(columns, kept))
+    far = np.asarray(case.build().fitted({k: 1e4 * v for k, v in columns.items()}, kept))
+    for found in (values, far):
+        inside = found.shape == quality.shape and np.isfinite(found).all() and ((found >= 0) & (found <= 1)).all()
+        require(inside, f"fitted gives no {len(quality)} values in [0, 1]")
+    follows = float(np.corrcoef(values, quality)[0, 1]) if np.ptp(values) > 0 else 0.0
+    require(
+        follows > 0.3, f"what it has learnt does not follow a quality that its columns tell (correlation {follows:.2f})"
+    )
+    for constant in (0.0, 1.0):
+        case.build().fit(columns, np.full(len(quality), constant))
+
+
 def _dimmed_columns(case: Case, raws: list[Raw], by: float) -> dict[str, NDArray[np.float32]]:
     return _stack(case, [case.task.features(_dimmed(raw, by), 0.5) for raw in raws])
 
@@ -196,4 +227,5 @@ SCORE_CHECKS = (
     check_score_is_pure,
     check_score_needs_are_declared,
     check_sure_beats_unsure,
+    check_score_learns,
 )

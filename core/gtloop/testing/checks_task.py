@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gtloop.errors import BadAnswer
-from gtloop.interfaces import Consolidated, Simulated
+from gtloop.interfaces import Consolidated, Hint, Simulated
 from gtloop.records import Answer, Item, Outcome, Payload
 from gtloop.testing.case import Case, CheckSkipped, brief, during, require
 
@@ -108,6 +108,19 @@ def check_no_support_gives_no_label(case: Case) -> None:
     answers = [_answer(f"w{k}", 0, Simulated("cannot_tell", None, 1.0)) for k in range(3)]
     made = case.task.consolidate(answers, {})
     require(made.payload is None, f"three people who cannot tell give the label {made.payload}")
+
+
+def check_sure_is_a_share(case: Case) -> None:
+    """How sure answers are lies in [0, 1], whatever their order and number, and is 0 where nobody could tell."""
+    for row in range(len(case.truths)):
+        for n in (1, 2, 4):
+            if not (answers := _simulated(case, row, n)):
+                continue
+            first, back = (case.task.sure(a, {}, Hint(), 3) for a in (answers, answers[::-1]))
+            require(0 <= first <= 1, f"sure is {first} of {len(answers)} answers, outside [0, 1]")
+            require(first == back, f"sure is {first} of {len(answers)} answers, and {back} in reverse")
+    nobody = case.task.sure([_answer("w0", 0, Simulated("cannot_tell", None, 1.0))], {}, Hint(), 1)
+    require(nobody == 0, f"sure is {nobody} where nobody can tell")
 
 
 def check_simulated_answers_parse(case: Case) -> None:
@@ -263,6 +276,7 @@ TASK_CHECKS = (
     check_unanimous_answers_consolidate,
     check_order_of_answers_is_irrelevant,
     check_no_support_gives_no_label,
+    check_sure_is_a_share,
     check_simulated_answers_parse,
     check_simulation_is_keyed,
     check_simulated_answers_resemble_truth,

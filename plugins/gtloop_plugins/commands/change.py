@@ -5,7 +5,6 @@ Each leaves a letter. Where nobody drives the run it is answered at once, else b
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +12,7 @@ import typer
 
 from gtloop.cli import JsonFlag, RunArgument, find_run
 from gtloop.errors import UsageError
+from gtloop.posting import post
 
 if TYPE_CHECKING:
     from gtloop.opened import Run
@@ -33,12 +33,12 @@ def _add_stops(app: typer.Typer) -> None:
     @app.command()
     def pause(ctx: typer.Context, run: RunArgument = None, why: Why = "", as_json: JsonFlag = False) -> None:
         """Stop a run until it is run again; people's open work stays open."""
-        _post(ctx, run, lambda opened: opened.pause(why), "pause", as_json)
+        post(ctx, run, lambda opened: opened.pause(why), "pause", as_json)
 
     @app.command()
     def cancel(ctx: typer.Context, run: RunArgument = None, why: Why = "", as_json: JsonFlag = False) -> None:
         """End a run: withdraw what people have not answered, keep and pay what they have."""
-        taken = _post(ctx, run, lambda opened: opened.cancel(why), "cancel", as_json, quiet=True)
+        taken = post(ctx, run, lambda opened: opened.cancel(why), "cancel", as_json, quiet=True)
         outcome = _drive(ctx, find_run(run), as_json) if taken else "cancelling"
         ctx.obj.json({"asked": "cancel", "taken": taken, "outcome": outcome}) if as_json else typer.echo(
             _CANCELLED[outcome]
@@ -76,7 +76,7 @@ def _add_more(app: typer.Typer) -> None:
 
         source = absolute(images, Path(), prefixed=False)
         known = truth and absolute(truth, Path())
-        _post(ctx, run, lambda opened: opened.add(source, known), "add", as_json)
+        post(ctx, run, lambda opened: opened.add(source, known), "add", as_json)
 
     @app.command("import")
     def import_(
@@ -88,7 +88,7 @@ def _add_more(app: typer.Typer) -> None:
         """Take in human labels made elsewhere: they train, and are never asked for again."""
         from gtloop.labelfiles import absolute
 
-        _post(ctx, run, lambda opened: opened.import_labels(absolute(labels, Path())), "import", as_json)
+        post(ctx, run, lambda opened: opened.import_labels(absolute(labels, Path())), "import", as_json)
 
 
 def _add_labels(app: typer.Typer) -> None:
@@ -111,7 +111,7 @@ def _add_labels(app: typer.Typer) -> None:
             raise UsageError("say which: name images, or give --source, --category or --below")
         if source not in ("", "human", "machine"):
             raise UsageError(f"--source {source}: choose human or machine")
-        _post(
+        post(
             ctx,
             run,
             lambda opened: opened.relabel(_chosen(opened, images or [], source, category, below), why),
@@ -133,7 +133,7 @@ def _add_labels(app: typer.Typer) -> None:
         names = dict(_pair(text) for text in (*(rename or ()), *(merge or ())))
         if names:
             _check_intent(gtloop.open(find_run(run)).settings.run.classes, rename or (), merge or ())
-            _post(ctx, run, lambda opened: opened.rename_categories(names), "categories", as_json)
+            post(ctx, run, lambda opened: opened.rename_categories(names), "categories", as_json)
             return
         found = list(gtloop.open(find_run(run)).settings.run.classes)
         ctx.obj.json({"categories": found}) if as_json else typer.echo("\n".join(found))
@@ -169,7 +169,7 @@ def _add_review(app: typer.Typer) -> None:
             shown: Any = mode
             return opened.review(rows, shown, blind=blind, answers=workers, others=others, why=why)
 
-        _post(ctx, run, ask, "review", as_json)
+        post(ctx, run, ask, "review", as_json)
 
 
 def _sample(opened: Run, rows: list[int], n: int | None) -> list[int]:
@@ -240,32 +240,3 @@ def _check_intent(classes: tuple[str, ...], rename: Any, merge: Any) -> None:
     for old, new in map(_pair, merge):
         if new not in classes:
             raise UsageError(f"--merge {old}={new}: no category is named {new!r}; there are: {', '.join(classes)}")
-
-
-def _post(
-    ctx: typer.Context,
-    run: Path | None,
-    write: Callable[[Run], int],
-    what: str,
-    as_json: bool,
-    *,
-    quiet: bool = False,
-) -> bool:
-    """Leave a letter, have it answered if nobody drives, and say so; whether it was answered."""
-    import gtloop
-    from gtloop.progress import watched
-    from gtloop.run import take_in
-
-    root = find_run(run)
-    letter = write(gtloop.open(root))
-    with watched(ctx.obj.debug, as_json or quiet) as progress:
-        taken = take_in(root.resolve(), ctx.obj.registry, letter, progress)
-    if quiet:
-        return taken
-    if as_json:
-        ctx.obj.json({"asked": what, "taken": taken, "state": gtloop.open(root).status(ctx.obj.registry)["state"]})
-    elif taken:
-        typer.echo(f"noted; go on with: gtloop run --run {root}")
-    else:
-        typer.echo("asked; the process that drives the run takes it in")
-    return taken

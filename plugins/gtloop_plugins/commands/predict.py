@@ -74,7 +74,7 @@ def predictions(card: Card, folder: Path, source: str, registry: Registry, progr
             row=p.item.row,
             payload=task.label(p.raw, card.cut),
             source="machine",
-            confidence=float(score.score(columns)[0]),
+            confidence=float((score.fitted(columns, card.learnt) if card.learnt else score.score(columns))[0]),
             iteration=0,
             model=f"{card.run}/{card.name}",
         )

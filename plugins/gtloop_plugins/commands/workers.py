@@ -15,7 +15,19 @@ if TYPE_CHECKING:
     from gtloop.workers import People, Worker
 
 
-HEADINGS = ("worker", "answers", "quality", "skill", "seconds", "tests", "declined", "can't tell", "empty", "paid")
+HEADINGS = (
+    "worker",
+    "answers",
+    "quality",
+    "skill",
+    "seconds",
+    "tests",
+    "declined",
+    "can't tell",
+    "empty",
+    "paid",
+    "an hour",
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -77,7 +89,8 @@ def _facts(worker: Worker) -> dict[str, Any]:
     from gtloop.money import usd
 
     facts = asdict(worker)
-    return {("paid_usd" if k == "paid" else k): (usd(v) if k == "paid" else v) for k, v in facts.items()}
+    names = {"paid": "paid_usd", "wage": "wage_usd_hour"}
+    return {names.get(k, k): (usd(v) if k == "paid" else v) for k, v in facts.items()}
 
 
 def _print(people: People, metric: str) -> None:
@@ -94,7 +107,8 @@ def _print(people: People, metric: str) -> None:
     for w in people.workers:
         figures = (f"{w.answers:,}", _number(w.quality), _number(w.skill), _number(w.seconds, 1), _number(w.gold, 2))
         shares = (f"{share:.0%}" if share else "" for share in (w.declined, w.cannot_tell, w.empty))
-        row = (w.worker, *figures, *shares, show(w.paid) if w.paid else "", f"out: {w.out}" if w.out else w.flag)
+        money = (show(w.paid) if w.paid else "", f"${w.wage:,.2f}" if w.wage else "")
+        row = (w.worker, *figures, *shares, *money, f"out: {w.out}" if w.out else w.flag)
         table.add_row(*(Text(cell) for cell in row))
     console = Console()
     if not console.is_terminal:

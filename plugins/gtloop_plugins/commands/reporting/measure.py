@@ -15,6 +15,7 @@ from gtloop.job import known_labels
 from gtloop.people import fitting, read_answers
 from gtloop.records import Label, Payload
 from gtloop.workers import People, of_run
+from gtloop_plugins.commands.reporting.audits import Trail, trails
 from gtloop_plugins.commands.reporting.recipe import recipe
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Facts:
         truth: Path of the truth, None without one.
         people: The report on workers, None where nobody has answered.
         recipe: What it takes to make the run again: what, and how much.
+        audits: What audits have found, region by region.
     """
 
     status: dict[str, Any]
@@ -71,6 +73,7 @@ class Facts:
     truth: str | None
     people: People | None = None
     recipe: Sequence[tuple[str, str]] = ()
+    audits: Sequence[Trail] = ()
 
     def of(self, source: str) -> list[Measured]:
         """The labels of ``human`` or ``machine``."""
@@ -101,7 +104,7 @@ def gather(run: Run, registry: Registry, truth: str | None = None) -> Facts:
     people = of_run(run, task) if status["annotations"] else None
     status["people"] = None if people is None else people.figures()
     reasons = {e.event.iteration: e.event.reason for e in run.events() if e.event.type == "batch-committed"}
-    return Facts(status, measured, list(run.rows(task)), reasons, truth, people, recipe(run, registry))
+    return Facts(status, measured, list(run.rows(task)), reasons, truth, people, recipe(run, registry), trails(run))
 
 
 # ------------------------------------------------------------------------------------------- truth

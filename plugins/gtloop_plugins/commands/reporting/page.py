@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gtloop
 from gtloop.errors import UsageError
 from gtloop.money import usd
+from gtloop.plots import DARK, HUMAN, LIGHT, MACHINE, TRUTH, render
 from gtloop.store import write_atomic
-from gtloop_plugins.commands.reporting.figures import DARK, HUMAN, LIGHT, MACHINE, TRUTH, render
 from gtloop_plugins.commands.reporting.measure import Facts, called, unlabelled
 from gtloop_plugins.commands.reporting.panels import Plot, plots
 from gtloop_plugins.commands.reporting.pictures import galleries
@@ -122,6 +122,10 @@ def _tiles(s: dict[str, Any]) -> list[tuple[str, str, str]]:
         tiles.append((f"{left:,}", "images without a label", ""))
     if cost["if_all_human"]:
         tiles.append((f"${cost['total']:,.2f}", f"paid; people alone: ${cost['if_all_human']:,.2f}", ""))
+    elif s["hours"]["human"]:
+        alone = s["hours"]["if_all_human"]
+        words = "" if alone is None else f"; people alone: {alone:,.1f}"
+        tiles.append((f"{s['hours']['human']:,.1f}", f"hours of people{words}", ""))
     if s["quality"] and s["quality"]["all"]["mean"] is not None:
         tiles.append((f"{s['quality']['all']['mean']:.3f}", f"{s['promise']['metric']} against the truth", "truth"))
     return tiles
@@ -158,6 +162,8 @@ def _promise(s: dict[str, Any]) -> dict[str, Any]:
 
 def _verdict(p: dict[str, Any], machine: int, quality: str, finished: bool) -> tuple[str, str]:
     """One sentence about how it ended, and ``kept``, ``broken`` or ``open``."""
+    if void := next((c["void"] for c in p["certificates"] if c["void"]), ""):
+        return f"Broken, and withdrawn: {void}.", "broken"
     if not machine:
         still = "Nothing was labelled by machine, so there is nothing to keep."
         return still if finished else "Nothing is labelled by machine yet.", "open"
@@ -167,6 +173,8 @@ def _verdict(p: dict[str, Any], machine: int, quality: str, finished: bool) -> t
             if not p["true_n"]
             else f"The truth covers {p['true_n']} of {machine}"
         )
+        if p["measured"] is not None:
+            return f"{known}; an audit of {p['audit']['audited']} measured {p['measured']:.3f}.", "open"
         return f"{known}; an audit measures it.", "open"
     true = f"{quality} {p['true']:.3f}" if p["kind"] == "selective" else f"mean loss {1 - p['true']:.3f}"
     return (f"Kept: in truth, {true}.", "kept") if p["kept"] else (f"Broken: in truth, {true}.", "broken")
@@ -202,6 +210,9 @@ def _people(facts: Facts) -> dict[str, Any] | None:
         for w in facts.people.workers[:SHOWN_PEOPLE]
     ]
     sentences = [s[0].upper() + s[1:] + "." for s in facts.people.sentences(facts.status["promise"]["metric"])]
+    if facts.status["wage_usd_hour"]:
+        wage = f"${facts.status['wage_usd_hour']:,.2f}"
+        sentences.append(f"They got {wage} for an hour of active time, as the annotator measured it.")
     return {"sentences": sentences, "rows": rows, "left": len(facts.people.workers) - len(rows)}
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gtloop_plugins.commands.reporting import figures
+from gtloop.plots import Draw
+from gtloop_plugins.commands.reporting import audits, figures
 from gtloop_plugins.commands.reporting.measure import (
     Facts,
     Floats,
@@ -27,7 +28,7 @@ class Plot:
     name: str
     title: str
     caption: str
-    draw: figures.Draw
+    draw: Draw
     size: tuple[float, float] = (9.2, 3.1)
 
 
@@ -35,7 +36,7 @@ def plots(facts: Facts, categories_of_run: Sequence[str]) -> list[Plot]:
     """The plots that this run has something to show in, in the order of the page."""
     masks = any("regions" in m.label.payload for m in facts.measured)
     things = "categories" if masks else "objects"
-    found = _of_iterations(facts, things) + _of_quality(facts)
+    found = _of_iterations(facts, things) + _of_audits(facts) + _of_quality(facts)
     counts = category_counts(facts.measured, categories_of_run)
     named = [m.objects for m in facts.measured]
     if named and max(named) > 1:
@@ -101,6 +102,20 @@ def _of_quality(facts: Facts) -> list[Plot]:
             figures.confidence(points, by_confidence(*points[of]), metric, of),
         ),
     ]
+
+
+def _of_audits(facts: Facts) -> list[Plot]:
+    shown = facts.audits[: audits.SHOWN]
+    if not shown:
+        return []
+    promise = facts.status["promise"]
+    line = "" if promise["target"] is None else " The dashed line is what was promised."
+    caption = (
+        "Machine labels that people have checked, blind and in a random order: their mean, and the bounds of the mean "
+        f"of all that were accepted. All bounds hold at once with probability {1 - promise['delta']:g}.{line}"
+    )
+    draw = audits.running_bound(shown, promise["target"], promise["metric"])
+    return [Plot("audit", "Audited", caption, draw)]
 
 
 def _columns(measured: Sequence[Measured]) -> tuple[Floats, Floats]:

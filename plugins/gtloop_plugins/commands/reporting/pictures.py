@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gtloop.errors import BadImage
 from gtloop.images import header, thumbnail
+from gtloop.plots import HUMAN, MACHINE, TRUTH
 from gtloop.records import Item, Payload
 from gtloop_plugins.commands.reporting import overlays
-from gtloop_plugins.commands.reporting.figures import ANSWER, COLOURS, HUMAN, MACHINE, TRUTH
+from gtloop_plugins.commands.reporting.figures import ANSWER, COLOURS
 from gtloop_plugins.commands.reporting.measure import (
     Facts,
     Measured,

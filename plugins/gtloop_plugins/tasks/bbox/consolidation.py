@@ -14,6 +14,7 @@ from gtloop.labels import FloatArray
 from gtloop.records import Answer
 from gtloop_plugins.tasks.bbox.answers import Person, image, people, spots
 from gtloop_plugins.tasks.bbox.beliefs import Known
+from gtloop_plugins.tasks.bbox.fusion import expected_iou
 from gtloop_plugins.tasks.bbox.matching import image_miou
 from gtloop_plugins.tasks.bbox.posterior import Judged, judge
 
@@ -48,6 +49,43 @@ def consolidate(answers: Sequence[Answer], known: Known, names: Sequence[str] = 
     judged = judge(found, beliefs)
     payload, confidence = _label(judged, judged.fused.expected_iou(beliefs.shared), found.names, unseen)
     return Consolidated(payload, confidence, _agreement(given))
+
+
+def sure(answers: Sequence[Answer], known: Known, names: Sequence[str] = (), more: int = 1) -> float:
+    """1 less the image mIoU that answers of ``more`` usual people are expected to add to the label.
+
+    What they would settle: whether each object exists and what it is, for all that they can tell; they sharpen its
+    edges by their precision, and find some of what everybody missed.
+
+    Args:
+        answers: As for ``consolidate``.
+        known: As for ``consolidate``.
+        names: As for ``consolidate``.
+        more: Number of further answers.
+
+    Returns:
+        In [0, 1]; 0 where nobody could tell.
+    """
+    given = people(answers)
+    if not given:
+        return 0.0
+    found = spots([image(given)], names)
+    beliefs, usual = known.of(found.workers), known.of([""])
+    missed = beliefs.objects * math.prod(sorted(beliefs.miss.tolist()))
+    left = missed * float(usual.miss[0]) ** more
+    if not len(found.image):
+        return 1.0 - max(0.0, math.exp(-left) - math.exp(-missed))
+    judged = judge(found, beliefs)
+    fused = judged.fused
+    now = _label(judged, fused.expected_iou(beliefs.shared), found.names, missed)[1]
+    sharper = fused._replace(variance=1 / (1 / fused.variance + more / usual.variance)).expected_iou(beliefs.shared)
+    objects = math.fsum(judged.exists)
+    if objects < KEEP:  # probably nothing is there
+        then = math.exp(-left)
+    else:
+        alone = float(expected_iou(np.zeros((1, 4)), usual.variance / more + usual.shared)[0])
+        then = (math.fsum(judged.exists * sharper) + (missed - left) * alone) / (objects + missed)
+    return 1.0 - max(0.0, then - now)
 
 
 def _label(judged: Judged, iou: FloatArray, names: Sequence[str], unseen: float) -> tuple[dict[str, Any], float]:

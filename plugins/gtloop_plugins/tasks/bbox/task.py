@@ -112,6 +112,10 @@ class BBox(Task):
         """Objects that probably exist, each with a robust box and a vote on its category: ``consolidation``."""
         return consolidation.consolidate(answers, self._beliefs(skills), self.context.categories)
 
+    def sure(self, answers: Sequence[Answer], skills: Mapping[str, Any], hint: Hint, more: int) -> float:
+        """1 less the image mIoU that ``more`` answers are expected to add: ``consolidation.sure``."""
+        return consolidation.sure(answers, self._beliefs(skills), self.context.categories, more)
+
     def clip(self, payload: Payload, item: Item) -> Payload:
         """A box that is corrected for its drawers' habits may leave the image; it ends at the border."""
         if item.display_size is None:

@@ -112,6 +112,12 @@ class Segmentation(Task):
             )
         return canonical(label, self.context.categories, self.options.background)
 
+    def sure(self, answers: Sequence[Answer], skills: Mapping[str, Any], hint: Hint, more: int) -> float:
+        """1 less what ``more`` answers are expected to add: the share of the doubt that goes as with 1 / people."""
+        made = self.consolidate(answers, skills)
+        people = len({a.worker for a in answers if a.outcome in ("label", "empty")})
+        return 1 - (1 - made.confidence) * more / (people + more) if made.payload is not None else 0.0
+
     def skills(
         self, answers: Sequence[Sequence[Answer]], previous: Mapping[str, Any], hints: Sequence[Hint] = ()
     ) -> dict[str, Any]:

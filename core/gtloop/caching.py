@@ -1,0 +1,167 @@
+"""Fits and predictions kept by their content, so that equal ones are made once: ``GTLOOP_CACHE`` names the folder.
+
+For many runs on the same images, such as those of ``gtloop simulate``. Nothing is kept where the variable is not set.
+What is there was written as a whole and is never changed; any number of processes may share a folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import inspect
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import gtloop
+from gtloop.interfaces import Detector, Rows
+from gtloop.job import Job
+from gtloop.records import Payload
+
+FOLDER = "GTLOOP_CACHE"
+
+
+def folder() -> Path | None:
+    """Where things are kept; None: nowhere."""
+    named = os.environ.get(FOLDER)
+    return Path(named) if named else None
+
+
+def fitted(
+    job: Job, work: Path, rows: Rows, labels: Sequence[Payload], seed: int, init: Path | None, effort: float,
+    fit: Callable[[], dict[str, float]],
+) -> dict[str, float]:  # fmt: skip
+    """Fill the empty folder ``work`` with the model that ``fit`` would leave there; returns its metrics.
+
+    The key holds the detector with its options, code and libraries, the task, the categories, the images by content,
+    their labels, the seed, the model to start from, and the effort. The seed is one of them: other seeds fit anew.
+    """
+    kept = folder()
+    if kept is None:
+        return fit()
+    start = None if init is None else _digest_of(init)
+    key = _key("fit", *_who(job), _images(job, rows), list(labels), seed, start, effort)
+    home = kept / "fits" / key
+    if not home.is_dir():
+        metrics = fit()
+        (tmp := _scratch(home)).mkdir(parents=True)
+        _copy(work, tmp / "model")
+        (tmp / "metrics.json").write_text(json.dumps(metrics, default=float))
+        _publish(tmp, home)
+        return metrics
+    _copy(home / "model", work)
+    found: dict[str, float] = json.loads((home / "metrics.json").read_text())
+    return found
+
+
+def predicted(
+    job: Job, detector: Detector, model: Path | None, rows: Rows, shard: Path, write: Callable[[], None]
+) -> None:
+    """Make the file ``shard``, predictions of a fitted model for ``rows``, unless an equal one is kept.
+
+    Only what was fitted is kept: a detector that does not train may read files that no key knows of. Nor is a shard
+    that lacks images which can't be read.
+    """
+    kept = folder()
+    if kept is None or model is None or not detector.trainable:
+        write()
+        return
+    cut = job.cut
+    key = _key("predict", *_who(job), _digest_of(model), _images(job, rows), rows.tolist(), cut)
+    home = kept / "predictions" / f"{key}.parquet"
+    if home.is_file():
+        shard.parent.mkdir(parents=True, exist_ok=True)
+        tmp = _scratch(shard)
+        shutil.copyfile(home, tmp)
+        tmp.replace(shard)
+        return
+    write()
+    if len(job.store.read_path(str(shard.relative_to(job.root)), ["row"])["row"]) == len(rows):
+        home.parent.mkdir(parents=True, exist_ok=True)
+        tmp = _scratch(home)
+        shutil.copyfile(shard, tmp)
+        _sync(tmp)
+        tmp.replace(home)
+
+
+def _who(job: Job) -> tuple[Any, ...]:
+    """Who fits and predicts what: detector and task with options and code, and the categories."""
+    plugins = job.plugins
+    return (
+        gtloop.__version__,
+        *((p.name, p.options.model_dump(mode="json"), _code(type(p))) for p in (plugins.detector, plugins.task)),
+        list(job.settings.run.classes),
+        [(name, _version(name)) for name in plugins.detector.requires],
+    )
+
+
+@cache
+def _code(cls: type) -> str:
+    """Hash of the Python files beside the one that defines a class."""
+    home = Path(inspect.getfile(cls)).parent
+    return hashlib.sha256(b"".join(p.read_bytes() for p in sorted(home.rglob("*.py")))).hexdigest()
+
+
+@cache
+def _version(module: str) -> str:
+    with suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(module)
+    return ""
+
+
+def _images(job: Job, rows: Rows) -> list[str]:
+    """Content hashes of images."""
+    assert job.state.facts.items is not None
+    known = job.store.read(job.state.facts.items, ["sha256"])["sha256"]
+    return [str(known[int(row)]) for row in rows]
+
+
+def _key(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:40]
+
+
+def _digest_of(model: Path) -> str:
+    """Hash of a folder's files with their names."""
+    found = hashlib.sha256()
+    for path in sorted(p for p in model.rglob("*") if p.is_file()):
+        found.update(str(path.relative_to(model)).encode() + b"\0" + path.read_bytes())
+    return found.hexdigest()
+
+
+def _scratch(path: Path) -> Path:
+    """A name beside ``path`` that nobody else has."""
+    return path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+
+
+def _copy(source: Path, to: Path) -> None:
+    """Copy a folder; its files are shared where the file system can, as nobody changes them."""
+    shutil.copytree(source, to, copy_function=_link, dirs_exist_ok=True)
+
+
+def _link(source: str, to: str) -> None:
+    try:
+        os.link(source, to)
+    except OSError:
+        shutil.copy2(source, to)
+
+
+def _publish(tmp: Path, home: Path) -> None:
+    """Name a finished folder, once its files are safe; where another process was first, its one stays."""
+    for path in tmp.rglob("*"):
+        if path.is_file():
+            _sync(path)
+    try:
+        tmp.rename(home)
+    except OSError:
+        shutil.rmtree(tmp, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,70 @@
+"""Folds: models that never saw a part of the training labels, so that these can judge, and teach, what labels.
+
+Two uses. *Cross-fitting* (design section 5): random training labels validate too. *Calibrating*: the cut of boxes and
+a score that learns are chosen by out-of-fold losses of training labels, which need not be random.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gtloop.interfaces import Rows
+from gtloop.job import Job
+from gtloop.state import HUMAN, POOL, TRAIN, UNLABELABLE
+
+REFERENCE = 200
+"""Pool items on which each fold's model is ranked."""
+LEARNING_FOLDS = 3
+"""Folds where only a score or a cut learns from them."""
+
+
+def cross_fitting(job: Job) -> int:
+    """Number of folds at a look now; 0 where random training labels can't validate.
+
+    Once a sampler has picked, the pool is no longer what the first random labels were drawn from.
+    """
+    folds = job.settings.promise.cross_fit
+    picked = any(b.phase == "active" for b in job.state.stage_batches.values())
+    late = job.settings.loop.certify == "late"
+    enough = bool(job.state.facts.folds) or len(random_training(job)) >= 2 * folds
+    trainable = job.plugins.detector.trainable
+    return folds if late and trainable and enough and not picked and job.state.stage_looks == 0 else 0
+
+
+def folds_at_look(job: Job) -> int:
+    """Number of models that a look needs besides the one that labels: to validate, or for a score to learn from."""
+    if folds := cross_fitting(job):
+        return folds
+    learns = job.plugins.score.learns and job.plugins.detector.trainable and job.settings.loop.certify == "late"
+    return LEARNING_FOLDS if learns and len(job.state.rows(HUMAN, TRAIN)) >= 2 * LEARNING_FOLDS else 0
+
+
+def random_training(job: Job) -> Rows:
+    """Random training rows that people have settled, in the fixed order that deals them to folds."""
+    s = job.state
+    return _dealt(job, (s.role == TRAIN) & s.columns["random"] & np.isin(s.status, (HUMAN, UNLABELABLE)))
+
+
+def to_deal(job: Job) -> Rows:
+    """The rows whose labels the folds are to judge, in the order that deals them."""
+    s = job.state
+    return random_training(job) if cross_fitting(job) else _dealt(job, (s.role == TRAIN) & (s.status == HUMAN))
+
+
+def _dealt(job: Job, mask: np.ndarray) -> Rows:
+    rows = np.flatnonzero(mask).astype(np.int32)
+    return rows[np.argsort(job.order("fold")[rows], kind="stable")]
+
+
+def fold_rows(job: Job, fold: int, folds: int) -> Rows:
+    """The rows that a fold's model never sees, as dealt before the first: people may answer while folds are fitted."""
+    first = job.state.facts.folds.get(0)
+    dealt = None if first is None or first.deal is None else job.store.read(first.deal, ["row"])["row"]
+    rows = to_deal(job) if dealt is None else np.asarray(dealt, np.int32)
+    return np.sort(rows[fold::folds])
+
+
+def reference_rows(job: Job) -> Rows:
+    """A random sample of the pool, on which fold models are ranked."""
+    pool = job.state.rows(POOL)
+    return np.sort(pool[np.argsort(job.order("reference")[pool], kind="stable")][:REFERENCE])

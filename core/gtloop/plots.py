@@ -1,0 +1,75 @@
+"""How plots look, wherever they are drawn: colours, themes, and rendering with matplotlib.
+
+Colours mean the same everywhere: blue is people, orange is the machine, green is the truth.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HUMAN, MACHINE, TRUTH = "#4c72b0", "#dd8452", "#2f9e57"
+DPI = 160
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Ink, lines and paper of a plot."""
+
+    ink: str
+    faint: str
+    paper: str
+    human: str = HUMAN
+    machine: str = MACHINE
+    truth: str = TRUTH
+
+
+LIGHT = Theme(ink="#2b3138", faint="#dfe3e8", paper="#ffffff")
+DARK = Theme(ink="#c9d1d9", faint="#343b44", paper="#171b20")
+
+Draw = Callable[["Figure", Theme], None]
+
+
+def render(draw: Draw, theme: Theme, size: tuple[float, float]) -> bytes:
+    """A plot as PNG, ``size`` in inches at ``DPI``; the same input gives the same bytes."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    style: dict[Any, Any] = {
+        "font.family": "sans-serif",
+        "font.size": 9,
+        "axes.edgecolor": theme.faint,
+        "axes.labelcolor": theme.ink,
+        "axes.titlecolor": theme.ink,
+        "axes.titlesize": 9.5,
+        "axes.titlelocation": "left",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.facecolor": theme.paper,
+        "axes.axisbelow": True,
+        "figure.facecolor": theme.paper,
+        "text.color": theme.ink,
+        "xtick.color": theme.ink,
+        "ytick.color": theme.ink,
+        "xtick.major.size": 0,
+        "ytick.major.size": 0,
+        "axes.grid": True,
+        "axes.grid.axis": "y",
+        "grid.color": theme.faint,
+        "grid.linewidth": 0.7,
+        "legend.frameon": False,
+        "legend.fontsize": 8.5,
+    }
+    with mpl.rc_context(style):
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        draw(figure, theme)
+        out = io.BytesIO()
+        figure.savefig(out, format="png", dpi=DPI, metadata={"Software": None})
+    return out.getvalue()
