@@ -38,8 +38,9 @@ format: $(VENV)/.dev ## mend what ruff can mend
 	$(BIN)/ruff format core plugins tests benchmarks
 	$(BIN)/ruff check --fix core plugins tests benchmarks
 
-bench: $(VENV)/.dev ## measure: the promise, start-up, and a 1,000-image job (about an hour on two cores)
+bench: $(VENV)/.dev ## measure: the promise, audits, start-up, and a 1,000-image job (about an hour on two cores)
 	$(BIN)/python benchmarks/promise.py
+	$(BIN)/python benchmarks/audit.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/job.py
 

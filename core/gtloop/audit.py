@@ -62,7 +62,7 @@ def _by_rate(job: Job) -> list[int]:
     found = []
     for region in regions(job.store, s, job.seed):
         before = int(s.columns["audited"][region.rows].sum())
-        found.append(min(max(0, ceil(rate * len(region.rows)) - before), len(region.left(s))))
+        found.append(min(max(0, ceil(rate * len(region.rows) - 1e-9) - before), len(region.left(s))))
     return found
 
 

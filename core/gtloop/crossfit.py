@@ -31,11 +31,20 @@ def cross_fitting(job: Job) -> int:
     return folds if late and trainable and enough and not picked and job.state.stage_looks == 0 else 0
 
 
+def considering(job: Job) -> bool:
+    """Whether the run decides by itself when to look: once a sampler has picked, out-of-fold losses certify nothing."""
+    loop, s = job.settings.loop, job.state
+    picked = any(b.phase == "active" for b in s.stage_batches.values())
+    chooses = loop.look == "cheapest" and loop.certify == "late" and job.plugins.detector.trainable
+    return chooses and picked and s.stage_looks < len(job.plan.look_at)
+
+
 def folds_at_look(job: Job) -> int:
     """Number of models that a look needs besides the one that labels: to validate, or for a score to learn from."""
     if folds := cross_fitting(job):
         return folds
     learns = job.plugins.score.learns and job.plugins.detector.trainable and job.settings.loop.certify == "late"
+    learns = learns or considering(job)
     return LEARNING_FOLDS if learns and len(job.state.rows(HUMAN, TRAIN)) >= 2 * LEARNING_FOLDS else 0
 
 

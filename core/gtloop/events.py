@@ -346,6 +346,27 @@ class ItemsEmbedded(Event):
     seconds: float
 
 
+class Alternative(Record):
+    """One way to go on: a look after more labels."""
+
+    labels: int = Field(description="labels of people before the look")
+    share: float = Field(description="of the pool that is left then, what the look is expected to label")
+    cost: int = Field(description="expected micro-dollars from here to the end; labels where people cost nothing")
+
+
+class Considered(Event):
+    """Which plan is expected to be the cheapest, by out-of-fold losses that certify nothing."""
+
+    type: Literal["considered"] = "considered"
+    once = ("turn",)
+    turn: int = Field(description="batches that a model had been fitted on")
+    examples: int
+    loss: float = Field(description="mean out-of-fold loss of random training items")
+    choice: Literal["look", "train"]
+    plans: tuple[Alternative, ...]
+    why: str
+
+
 class Looked(Event):
     """A look: what was tested at which price in delta, and the machine labels that it made final."""
 
@@ -450,6 +471,7 @@ AnyEvent = Annotated[
     | ModelFitted
     | ItemsPredicted
     | ItemsEmbedded
+    | Considered
     | Looked
     | BudgetReached
     | RunPaused

@@ -96,6 +96,12 @@ def _embedded(s: State, e: ev.ItemsEmbedded, store: Store) -> None:
     money.spent(s, e, "embed", e.seconds)
 
 
+def _considered(s: State, e: ev.Considered, store: Store) -> None:
+    f = s.facts
+    f.considered_at, f.choice, f.considered = e.turn, e.choice, e
+    f.curve.append((e.examples, max(e.loss, 1e-6)))
+
+
 def _looked(s: State, e: ev.Looked, store: Store) -> None:
     f, r = s.facts, money.round_of(s, e)
     f.looks, f.looked_at, f.why = e.look, e.model, e.why
@@ -160,6 +166,7 @@ _FOLD: dict[str, Callable[[State, Any, Store], None]] = {
     "model-fitted": _fitted,
     "items-predicted": _predicted,
     "items-embedded": _embedded,
+    "considered": _considered,
     "looked": _looked,
     "budget-reached": _broke,
     "run-paused": letters.paused,

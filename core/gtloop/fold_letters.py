@@ -61,7 +61,7 @@ def staged(s: State, e: ev.StageStarted, store: Store) -> None:
 
 def new_generation(s: State) -> None:
     f = s.facts
-    f.model, f.folds, f.looked_at = None, {}, None
+    f.model, f.folds, f.looked_at, f.curve = None, {}, None, []
     f.generation += 1
 
 

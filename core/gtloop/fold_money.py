@@ -34,11 +34,11 @@ def answered(s: State, e: ev.Event, t: dict[str, Any]) -> None:
             used = min(paid, max(0, request.reserved - kept))
             request.reserved -= used
             f.bill.reserved -= used
-        if outcome != "declined" and np.isfinite(seconds) and seconds > 0:
-            f.worked += float(seconds)
+        worked = float(seconds) if outcome != "declined" and np.isfinite(seconds) and seconds > 0 else 0.0
+        f.worked += worked
         if outcome != "declined" and request is not None and not request.aside and s.role[request.row] == VALIDATION:
             f.blind.answers += 1
-            f.blind.seconds += float(seconds)
+            f.blind.seconds += worked
             f.blind.cost += paid + int(over)
 
 
@@ -105,5 +105,6 @@ def finished(s: State, e: ev.Event) -> None:
     """What is lacking to the least that a run costs."""
     bill = s.facts.bill
     lacking = max(0, s.prices.minimum - (bill.total - bill.topup))
-    round_of(s, e).cost += lacking - bill.topup
+    if lacking != bill.topup:
+        round_of(s, e).cost += lacking - bill.topup
     bill.topup = lacking

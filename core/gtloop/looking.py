@@ -48,7 +48,7 @@ def look(job: Job, *, certify_now: bool = True) -> Looked:
         return Looked(iteration=s.iteration, look=number, model=None, delta=0, certificates=(), labels=None,
                       why=f"no machine labels, because {why}")  # fmt: skip
     gathered = gather(job, model, number)
-    delta, apart = _delta(job, number), drift(gathered.evidence)
+    delta, apart = delta_of(job, number), drift(gathered.evidence)
     total = len(job.items) - s.count(ALIAS) - s.count(QUARANTINED)
     results, accepted = certify(gathered.evidence, job.promise, delta, total)
     evidence = _write_evidence(job, number, gathered, accepted)
@@ -75,7 +75,8 @@ def look(job: Job, *, certify_now: bool = True) -> Looked:
     )
 
 
-def _delta(job: Job, number: int) -> float:
+def delta_of(job: Job, number: int) -> float:
+    """Error probability of a look."""
     p = job.promise
     if p.rule == "empirical":
         return p.delta  # spends nothing: it certifies nothing
@@ -96,7 +97,7 @@ def gather(job: Job, model: Facts.Model, number: int) -> Gathered:
     ) if folds else (uncalibrated(job), {})  # fmt: skip
     pool, validation = s.rows(POOL), s.validation_rows()
     wanted = np.union1d(pool, validation).astype(np.int32)
-    rows, own, slices = _scored(job, model.predicted, wanted, calibration)
+    rows, own, slices = scored(job, model.predicted, wanted, calibration)
     is_pool = np.isin(rows, pool)
     quality = np.full(len(rows), np.nan)
     quality[~is_pool] = quality_of(job, model.predicted, rows[~is_pool], calibration.cut)
@@ -104,14 +105,14 @@ def gather(job: Job, model: Facts.Model, number: int) -> Gathered:
     if not folds or not cross_fitting(job):
         evidence = Evidence(own, quality, order[rows], slices, np.ones(len(rows), bool), uniform)
         return Gathered(rows, own, evidence, calibration)
-    blocks = [(rows, own, _quantile(own, own[is_pool]), quality, slices, np.ones(len(rows), bool))]
-    blocks += [_fold_block(job, fold, held[k], of_folds[k]) for k, fold in folds.items()]
+    blocks = [(rows, own, quantile(own, own[is_pool]), quality, slices, np.ones(len(rows), bool))]
+    blocks += [fold_block(job, fold, held[k], of_folds[k]) for k, fold in folds.items()]
     every, raw, ranked, y, names, exact = (np.concatenate(c) for c in zip(*blocks, strict=True))
     evidence = Evidence(ranked, y, order[every], names, exact, uniform)
     return Gathered(every.astype(np.int32), raw, evidence, calibration)
 
 
-def _scored(
+def scored(
     job: Job, predictions: str, rows: Rows, calibration: Calibration
 ) -> tuple[Rows, NDArray[np.float64], NDArray[np.str_]]:
     """Rows (sorted) that have a prediction among ``rows``, their scores and slices at the cut of a calibration."""
@@ -124,16 +125,16 @@ def _scored(
     return known, score(job, columns, calibration.fitted), slices
 
 
-def _fold_block(job: Job, fold: Facts.Model, held_out: Rows, calibration: Calibration) -> tuple[Any, ...]:
+def fold_block(job: Job, fold: Facts.Model, held_out: Rows, calibration: Calibration) -> tuple[Any, ...]:
     """Evidence columns of one fold's held-out rows, scores as quantiles on the reference sample."""
     assert fold.predicted is not None
-    _, reference, _ = _scored(job, fold.predicted, reference_rows(job), calibration)
-    rows, own, slices = _scored(job, fold.predicted, held_out, calibration)
+    _, reference, _ = scored(job, fold.predicted, reference_rows(job), calibration)
+    rows, own, slices = scored(job, fold.predicted, held_out, calibration)
     quality = quality_of(job, fold.predicted, rows, calibration.cut)
-    return rows, own, _quantile(own, reference), quality, slices, np.zeros(len(rows), bool)
+    return rows, own, quantile(own, reference), quality, slices, np.zeros(len(rows), bool)
 
 
-def _quantile(values: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray[np.float64]:
+def quantile(values: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray[np.float64]:
     """Share of the reference at or below each value; ties stay ties, order is kept."""
     if not len(reference):
         return values

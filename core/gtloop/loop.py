@@ -17,8 +17,9 @@ from typing import Literal
 
 from gtloop.ahead import DUE, Pause, people_at_work
 from gtloop.audit import audit_step
+from gtloop.considering import consider, consideration_due, latest_look
 from gtloop.consistency import consistency_due, measure_consistency
-from gtloop.crossfit import folds_at_look
+from gtloop.crossfit import considering, folds_at_look
 from gtloop.errors import blame
 from gtloop.events import AnyEvent, RequestsWithdrawn, RunFinished, RunPaused
 from gtloop.job import Job
@@ -132,10 +133,11 @@ def machine_step(job: Job) -> Step | None:
     if compute_spent(job):
         return None
     due = look_due(job)
-    picking = not (due or resting(job) or job.state.facts.broke)
+    weighing = not due and consideration_due(job)
+    picking = not (due or weighing or resting(job) or job.state.facts.broke)
     if picking and embedding_due(job):
         return embed
-    if not due and (not picking or cold(job) or not needs_predictions(job)):
+    if not (due or weighing) and (not picking or cold(job) or not needs_predictions(job)):
         return None
     model = job.state.facts.model
     if model is None or (job.plugins.detector.trainable and model.batch < job.state.turns):
@@ -144,7 +146,7 @@ def machine_step(job: Job) -> Step | None:
         return look_now if due and not job.state.facts.broke else None
     if model.predicted is None:
         return predict
-    if not due:
+    if not (due or weighing):
         return None
     folds = job.state.facts.folds
     for k in range(folds_at_look(job)):
@@ -152,7 +154,7 @@ def machine_step(job: Job) -> Step | None:
             return fit_fold
         if folds[k].predicted is None and not folds[k].fault:
             return predict_fold
-    return look_now
+    return look_now if due else consider
 
 
 def look_due(job: Job) -> bool:
@@ -164,7 +166,8 @@ def look_due(job: Job) -> bool:
         return not (fresh and model is not None and f.looked_at == model.name) and looks < job.promise.looks
     if looks >= len(job.plan.look_at):
         return False
-    return f.broke or asked(job.state) >= job.plan.look_at[looks]
+    chosen = considering(job) and (f.considered_at, f.choice) == (job.state.turns, "look")
+    return f.broke or chosen or asked(job.state) >= latest_look(job)
 
 
 def resting(job: Job) -> bool:

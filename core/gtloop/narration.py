@@ -29,6 +29,9 @@ def sentence(event: Event, state: State | None = None) -> str:
         case ev.LabelsConsolidated():
             so_far = f", {state.count(HUMAN)} labelled by people so far" if state else ""
             return f"{counted(event.labels.rows, 'image')} answered{so_far}"
+        case ev.AnswersExtended():
+            more = counted(event.extended, "image") + (" asks" if event.extended == 1 else " ask")
+            return f"{more} for more answers" if event.extended else ""
         case ev.PricesQuoted():
             fee = f" and a fee of {_exactly(event.fee)}" if event.fee else ""
             return f"{event.annotator} takes {_exactly(event.answer)} for an answer{fee}"
@@ -50,6 +53,8 @@ def sentence(event: Event, state: State | None = None) -> str:
             return event.fault or f"model {event.model} fitted on {examples} in {event.seconds:.0f} s"
         case ev.ItemsPredicted():
             return f"{counted(event.rows, 'image')} predicted by {event.model} in {event.seconds:.0f} s"
+        case ev.Considered():
+            return event.why
         case ev.Looked():
             return f"look {event.look}: {event.why}"
         case ev.BudgetReached():

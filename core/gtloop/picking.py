@@ -72,7 +72,7 @@ def pick(job: Job, phase: Phase) -> list[AnyEvent]:
     s = job.state
     afford = affordable(job)
     sizes = {
-        "active": _lacking(job, "train") if cold(job) else _batch_size(job),
+        "active": _lacking(job, "train") if cold(job) else batch_size(job),
         "rest": s.count(POOL),
         "ahead": ahead_size(job),
         "relabel": s.count(RELABEL),
@@ -142,7 +142,8 @@ def affordable(job: Job) -> int:
     return few if few + int(np.ceil(few * share)) <= n else max(0, few - 1)
 
 
-def _batch_size(job: Job) -> int:
+def batch_size(job: Job) -> int:
+    """Items that people are given at a time once a sampler picks."""
     return job.settings.sizes.batch or job.plan.batch
 
 

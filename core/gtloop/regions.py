@@ -62,7 +62,7 @@ def regions(store: Store, state: State, seed: int) -> list[Region]:
     return found
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=1024)
 def _of_look(
     root: Path, seed: int, look: int, evidence: FileRef, labels: FileRef, slices: tuple[str, ...]
 ) -> list[Region]:

@@ -66,6 +66,13 @@ class LoopTable(Table):
     """``[loop]``: when to certify, and whether picking is symmetric (docs/loop.md)."""
 
     certify: Literal["late", "every-round"] = "late"
+    look: Literal["planned", "cheapest"] = Field(
+        "planned",
+        description="when a late look falls due: at sizes.look_at labels, or where it is expected to be cheapest",
+    )
+    explore: float = Field(
+        0.1, ge=0, le=1, description="look 'cheapest': share of all items that people may label beyond sizes.look_at"
+    )
     symmetric: bool = Field(True, description="rank pool and validation alike, refill validation at random")
     start: Literal["random", "sampler"] = Field(
         "random", description="who picks the first training items: chance (they may validate too), or the sampler"

@@ -14,6 +14,7 @@ import runs as small
 from hypothesis import given
 from hypothesis import settings as fuzz
 from hypothesis import strategies as st
+from PIL import Image
 
 import gtloop
 from gtloop import caching, config
@@ -121,17 +122,6 @@ def test_assumed_models_have_the_quality_they_name(strength: float) -> None:
     assert np.cov(score, quality)[0, 1] == pytest.approx(models.TIE, abs=0.012)
     _, right, _ = models.Assumed(strength, True).draw(chance, 40_000, 100)
     assert right.mean() == pytest.approx(0.75 + strength * 0.18, abs=0.01)
-
-
-def test_a_pilot_without_errors_still_has_some() -> None:
-    """20 right labels at the top say that about one in 42 is wrong, and that it may be one in ten."""
-    quality = np.r_[np.zeros(40), np.ones(40)]
-    items = models.Drawn(np.linspace(0, 1, 80), quality, np.full(80, "all"))
-    drawn = np.array([models.right_by_score(items, np.random.default_rng(n)) for n in range(2000)])
-    top = 1 - drawn[:, -1]
-    assert top.mean() == pytest.approx(0.5 / 21, rel=0.1)
-    assert np.quantile(top, 0.975) > 0.1
-    assert drawn[:, :40].mean() < 0.05
 
 
 def test_slices_of_a_pilot_are_those_of_its_job(by_people: Path) -> None:
@@ -392,7 +382,7 @@ def test_kept_is_what_the_promise_says() -> None:
 def test_simulate_on_the_command_line(
     images: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two settings, two seeds; a second call makes nothing again, and a third fits nothing that was fitted."""
+    """Two settings; a second call makes nothing again, and a third fits nothing that was fitted."""
     out = tmp_path / "s"
     sizes = [x for k, v in {"validation": 24, "train": 16, "look_at": 40}.items() for x in ("-o", f"sizes.{k}={v}")]
     call = (
@@ -405,12 +395,12 @@ def test_simulate_on_the_command_line(
         "--detector",
         "stub",
         "--seeds",
-        "0-1",
+        "0",
     )
     call = (*call, "--jobs", 1, "--out", out, *sizes, "--json")
     facts = json.loads(small.cli(*call, "--set", "promise.target=0.3,0.97").out)
     easy, hard = facts["settings"]
-    assert easy["runs"] == hard["runs"] == 2
+    assert easy["runs"] == hard["runs"] == 1
     assert easy["machine_share"]["median"] > 0 == hard["machine_share"]["median"]
     assert easy["cost_usd"]["high"] < hard["cost_usd"]["low"]
     assert easy["quality_truth"]["median"] is not None
@@ -424,7 +414,7 @@ def test_simulate_on_the_command_line(
     assert {p: p.stat().st_mtime_ns for p in (out / "runs").rglob("*") if p.is_file()} == stamps
     next((out / "runs").rglob("result.json")).unlink()  # killed just before it was written
     assert json.loads(small.cli(*call, "--set", "promise.target=0.3,0.97").out)["runs"] == facts["runs"]
-    small.cli(*call, "--set", "prices.answer_usd=1,2")
+    small.cli(*call, "--set", "prices.answer_usd=1")
     assert len(list((out / "cache" / "fits").iterdir())) == fits, "another price fits nothing anew"
 
 
@@ -475,7 +465,7 @@ def test_a_cached_run_equals_one_without(
 def test_what_a_fit_depends_on_is_in_its_key(
     images: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another seed, another option and another image each fit anew."""
+    """Another option and other images under the same names each fit anew."""
     monkeypatch.setenv(caching.FOLDER, str(tmp_path / "cache"))
 
     def fits() -> int:
@@ -483,14 +473,9 @@ def test_what_a_fit_depends_on_is_in_its_key(
 
     known = 0
     other = shutil.copytree(images[0], tmp_path / "images")
-    for n, changes in enumerate(
-        ({}, {"run__seed": 1}, {"detectors__stub": {"min_area": 5}}, {"run__source": str(other)})
-    ):
-        if n == 3:
-            from PIL import Image
-
-            for path in sorted(other.iterdir()):
-                Image.open(path).rotate(180).save(path)
+    for path in sorted(other.iterdir()):
+        Image.open(path).rotate(180).save(path)
+    for n, changes in enumerate(({}, {"detectors__stub": {"min_area": 5}}, {"run__source": str(other)})):
         small.run_here(tmp_path / str(n), _flags(images, **changes))
         assert fits() > known
         known = fits()

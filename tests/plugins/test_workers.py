@@ -95,6 +95,13 @@ class TestMeasure:
         assert (found.items, found.answers, found.sampled) == (2, 4, 3)
         assert found.alpha.value is None
         assert found.agreement is None
+        assert (a.wage, b.wage) == (pytest.approx(0.09 * 3600 / 14), None)
+
+    def test_rejected_answers_are_not_paid_and_take_their_time(self, task: Task) -> None:
+        said = [answer(0, "a", {"category": "cat"}, seconds=10), answer(1, "a", {"category": "cat"}, seconds=26)]
+        asked = [Asked(item(x.request == "1"), [x]) for x in said]
+        a = workers.measure(asked, task, {}, unpaid={said[1].id}).workers[0]
+        assert (a.answers, a.paid, a.wage) == (2, 30_000, pytest.approx(3.0))
 
     def test_quality_leaves_the_worker_out(self, task: Task) -> None:
         cat, dog = {"category": "cat"}, {"category": "dog"}
@@ -335,7 +342,7 @@ class TestRun:
             else (row, purpose, answers)
             for row, purpose, answers in run.answers()
         ]
-        monkeypatch.setattr(run, "answers", lambda: iter(given))
+        monkeypatch.setattr(run, "answers", lambda shown: iter(given))
         after = workers.of_run(run, task)
         assert after.answers >= before.answers
         assert by_name(after)[strange].scored == 0

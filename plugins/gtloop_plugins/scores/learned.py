@@ -83,7 +83,8 @@ class Learned(Score):
             ]
             return float(np.mean(np.concatenate(errors) ** 2))
 
-        return min(self.options.penalties, key=loss)
+        penalties: tuple[float, ...] = self.options.penalties
+        return min(penalties, key=loss)
 
 
 def _spread(columns: Columns, names: list[str]) -> Floats:

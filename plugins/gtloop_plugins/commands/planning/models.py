@@ -34,8 +34,9 @@ RIGHT = (0.75, 0.93)
 TIE_01 = 0.7
 """Correlation of the score with what decides whether a 0/1 label is right."""
 GRID = 2001
-FEWEST, MOST_BINS = 20, 10
-"""Items of a pilot, and groups of them by score, whose share of wrong labels is estimated together."""
+TRUSTED = 2
+"""One in so many of a pilot's items is drawn: its model is one of many that a job may have, and a draw of all items
+gives ranges that are too narrow (docs/planning.md has the measurement)."""
 
 
 class Drawn(NamedTuple):
@@ -112,10 +113,10 @@ class Piloted(NamedTuple):
     @classmethod
     def of(cls, pilot: Pilot, chance: np.random.Generator, binary: bool) -> Piloted:
         """Draw the pilot's items again, and with them its learning curve."""
-        at = chance.integers(len(pilot.items.score), size=len(pilot.items.score))
+        n = len(pilot.items.score)
+        at = chance.integers(n, size=max(1, n // TRUSTED))
         again = {n: chance.choice(loss, len(loss)) for n, loss in pilot.losses.items()}
-        quality = right_by_score(pilot.items, chance) if binary else pilot.items.quality
-        items = Drawn(pilot.items.score[at], quality[at], pilot.items.slice[at])
+        items = Drawn(pilot.items.score[at], pilot.items.quality[at], pilot.items.slice[at])
         return cls(items, pilot.trained, learning_curve(again), binary)
 
     def draw(self, chance: np.random.Generator, n: int, trained: int) -> Drawn:
@@ -124,20 +125,6 @@ class Piloted(NamedTuple):
         loss = (1 - self.items.quality[at]) * error_ratio(self.slopes, self.trained, trained)
         quality = (chance.random(n) >= loss).astype(float) if self.binary else 1 - np.clip(loss, 0, 1)
         return Drawn(score, quality, self.items.slice[at])
-
-
-def right_by_score(items: Drawn, chance: np.random.Generator) -> Floats:
-    """(n,) probability that a 0/1 label of such a score is right, one draw of what it may be.
-
-    Items are grouped by score; each group's share has the posterior of Jeffreys' prior (Brown, Cai and DasGupta,
-    Statistical Science 2001). A bootstrap of a group without errors would never see one.
-    """
-    n = len(items.score)
-    found = np.zeros(n)
-    for group in np.array_split(np.argsort(items.score, kind="stable"), max(1, min(MOST_BINS, n // FEWEST))):
-        right = items.quality[group].sum()
-        found[group] = chance.beta(right + 0.5, len(group) - right + 0.5)
-    return found
 
 
 def learning_curve(losses: dict[int, Floats]) -> tuple[float, float]:
