@@ -31,6 +31,8 @@ class Promise:
         looks: How often labels may become final; fixed in advance.
         rungs: Regions tried in a slice, at most.
         min_items: Validation items that a slice needs, at least.
+        slices: ``own``: the promise holds in each slice, which has a threshold and a share of delta of its own.
+            ``joint``: it holds for all of them together, by one threshold.
 
     Raises:
         ConfigError: A number is out of its range, or ``max_loss`` is missing or misplaced.
@@ -46,6 +48,7 @@ class Promise:
     looks: int = 1
     rungs: int = 33
     min_items: int = 30
+    slices: Literal["joint", "own"] = "joint"
 
     def __post_init__(self) -> None:
         if self.kind == "dataset" and (self.max_loss is None or not 0 < self.max_loss < 1):

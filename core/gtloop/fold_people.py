@@ -212,6 +212,7 @@ def concluded(s: State, e: ev.ReviewConcluded, store: Store) -> None:
         if verdict == "changed":
             s.status[row], s.columns["objects"][row] = HUMAN, objects
             s.role[row] = s.role[row] or TRAIN
+            s.columns["attempts"][row] = max(1, s.columns["attempts"][row])  # nobody imported it
         elif verdict == "wrong":
             s.status[row] = RELABEL
             s.columns["attempts_before"][row] = s.columns["attempts"][row]

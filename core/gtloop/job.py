@@ -280,6 +280,7 @@ def make_promise(settings: Settings, task: Task) -> Promise:
         binary=task.binary,
         max_loss=p.max_loss,
         looks=p.looks,
+        slices=p.slices,
     )
 
 

@@ -87,8 +87,9 @@ def _slices(evidence: Evidence, promise: Promise, delta: float) -> tuple[dict[st
     """
     names, where = np.unique(evidence.slice.astype(str), return_inverse=True)
     pool = np.isnan(evidence.quality)
-    if promise.kind == "dataset":
-        return ({"all": tuple(names.tolist())} if pool.any() else {}), delta
+    if promise.kind == "dataset" or promise.slices == "joint":
+        name = str(names[0]) if len(names) == 1 and promise.kind == "selective" else "all"
+        return ({name: tuple(names.tolist())} if pool.any() else {}), delta
     share = 1 - float(pool.mean()) if len(pool) else 0.0
     expected = dict(zip(names.tolist(), np.bincount(where, minlength=len(names)) * share, strict=True))
     merged: dict[str, str] = {}

@@ -57,6 +57,9 @@ class PromiseTable(Table):
     max_loss: float | None = Field(None, ge=0, le=1, description="mean loss over all items, for kind dataset")
     delta: float = Field(0.1, gt=0, lt=1, description="probability that the promise may be broken")
     rule: Literal["exact", "ttest", "empirical"] = "exact"
+    slices: Literal["joint", "own"] = Field(
+        "joint", description="what kind selective is promised for: all images together, or each slice of them"
+    )
     looks: int = Field(1, ge=1, description="how often it may be tested")
     audit_rate: float = Field(0.0, ge=0, le=1, description="share of each look's machine labels that people check")
     cross_fit: int = Field(3, ge=0, le=10, description="folds through which random training labels validate; 0: off")

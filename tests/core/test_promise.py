@@ -206,7 +206,8 @@ def test_slices_have_their_own_thresholds_and_share_delta():
     score = np.concatenate([s for (s, _), _, _ in parts])
     quality = np.concatenate([hidden(y, n) for (_, y), n, _ in parts])
     names = np.concatenate([np.full(len(y), name) for (_, y), _, name in parts])
-    results, accepted = certify(look(score, quality, names), Promise("selective", "mean IoU", 0.6), 0.1, len(score))
+    own = Promise("selective", "mean IoU", 0.6, slices="own")
+    results, accepted = certify(look(score, quality, names), own, 0.1, len(score))
     by_name = {r.slice: r for r in results}
     assert by_name.keys() == {"good", "bad+few"} or by_name.keys() == {"bad", "few+good"}
     assert all(r.delta == pytest.approx(0.05) for r in results)
@@ -217,8 +218,17 @@ def test_slices_have_their_own_thresholds_and_share_delta():
 def test_delta_is_not_shared_with_slices_without_a_pool():
     score, y = world(np.random.default_rng(6), 200, 200, 0.8)
     names = np.where(np.arange(400) < 100, "finished", "open")
-    results, _ = certify(look(score, hidden(y, 200), names), Promise("selective", "mean IoU", 0.6), 0.1, 400)
+    own = Promise("selective", "mean IoU", 0.6, slices="own")
+    results, _ = certify(look(score, hidden(y, 200), names), own, 0.1, 400)
     assert [(r.slice, r.delta) for r in results] == [("open", 0.1)]
+
+
+def test_joint_slices_have_one_threshold_and_all_of_delta():
+    score, y = world(np.random.default_rng(6), 200, 200, 0.8)
+    evidence = look(score, hidden(y, 200), np.where(np.arange(400) % 3 < 1, "a", "b"))
+    (result,), accepted = certify(evidence, Promise("selective", "mean IoU", 0.6), 0.1, 400)
+    assert (result.slice, result.members, result.delta) == ("all", ("a", "b"), 0.1)
+    assert np.array_equal(accepted, score >= result.threshold)
 
 
 def test_too_few_validation_items_spend_nothing_and_say_how_many_are_needed():

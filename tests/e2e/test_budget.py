@@ -322,7 +322,7 @@ def test_answers_that_never_come_are_no_saving(images: Path, tmp_path: Path) -> 
 
 def test_computing_stops_between_steps_and_says_by_how_much_it_overran(images: Path, tmp_path: Path) -> None:
     root = tmp_path / "run"
-    dear = ("-o", "prices.compute_usd_hour=1000000")
+    dear = ("-o", "prices.compute_usd_hour=1e9")
     ended = cli(*small(images, root, *PAID, *LOOSE, *dear, "--budget", 9))
     assert ended.code == 4, ended.err
     run, bill = gtloop.open(root), gtloop.open(root).state.facts.bill
@@ -333,7 +333,7 @@ def test_computing_stops_between_steps_and_says_by_how_much_it_overran(images: P
     assert f"the last step took ${(bill.total - micro(9)) / 1e6:,.2f} more than was left" in why[-1]
     assert cli(*small(images, root, *PAID, *LOOSE, *dear, "--budget", 9)).code == 4
     assert gtloop.open(root).state.facts.bill == bill
-    assert cli(*small(images, root, *PAID, *LOOSE, "-o", "prices.compute_usd_hour=0", "--budget", 1e6)).code == 0
+    assert cli(*small(images, root, *PAID, *LOOSE, "-o", "prices.compute_usd_hour=0", "--budget", 1e9)).code == 0
 
 
 def test_a_budget_below_the_minimum_is_refused(images: Path, tmp_path: Path) -> None:
