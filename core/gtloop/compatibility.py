@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gtloop.errors import Unsupported
+from gtloop.errors import ConfigError, Unsupported
 from gtloop.interfaces import Annotator, Detector, Sampler, Score, Task
 from gtloop.registry import Registry
 from gtloop.settings import PeopleTable
@@ -66,12 +66,18 @@ def _annotator(registry: Registry, task: Task, annotator: Annotator | type[Annot
     ]
 
 
-def check_people(annotator: Annotator, people: PeopleTable) -> None:
+def check_people(annotator: Annotator, people: PeopleTable, workers: int) -> None:
     """Check that an annotator can do what the settings ask of it.
 
     Raises:
         Unsupported: It can't keep people out, or can't show them a label.
+        ConfigError: More people are to answer at first than at most.
     """
+    if people.first_answers is not None and people.first_answers > workers:
+        raise ConfigError(
+            f"people.first_answers is {people.first_answers}, more than run.workers, {workers}: "
+            "raise --workers, or ask fewer at first"
+        )
     if people.most_answers is not None and "block" not in annotator.gives:
         raise Unsupported(
             f"annotator {annotator.name!r} can't keep anybody out, so people.most_answers has no effect: leave it out"

@@ -22,7 +22,7 @@ from gtloop.looking import delta_of, fold_block, quantile, scored
 from gtloop.money import show
 from gtloop.picking import asked, batch_size
 from gtloop.promise import Evidence, certify
-from gtloop.state import ALIAS, POOL, QUARANTINED
+from gtloop.state import POOL
 
 AHEAD = (0, 1, 2, 3, 5, 8)
 """Batches after which a look is weighed."""
@@ -140,8 +140,8 @@ def _simulated(job: Job, draw: int, pool: int, seen: Seen, left: float) -> float
         np.ones(n + pool, bool),
         1 - chance.random(),
     )
-    total = len(job.items) - job.state.count(ALIAS) - job.state.count(QUARANTINED)
-    _, accepted = certify(everything, job.promise, delta_of(job, job.state.facts.looks + 1), total)
+    delta = delta_of(job, job.state.facts.looks + 1)
+    _, accepted = certify(everything, job.promise, delta, job.state.promised_items())
     return float(accepted[n:].mean())
 
 

@@ -24,9 +24,11 @@ def cross_fitting(job: Job) -> int:
     Once a sampler has picked, the pool is no longer what the first random labels were drawn from.
     """
     folds = job.settings.promise.cross_fit
+    if (first := job.state.facts.folds.get(0)) is not None:  # what is dealt stays dealt
+        return (first.folds or folds) if first.crossed else 0
     picked = any(b.phase == "active" for b in job.state.stage_batches.values())
     late = job.settings.loop.certify == "late"
-    enough = bool(job.state.facts.folds) or len(random_training(job)) >= 2 * folds
+    enough = len(random_training(job)) >= 2 * folds
     trainable = job.plugins.detector.trainable
     return folds if late and trainable and enough and not picked and job.state.stage_looks == 0 else 0
 
@@ -41,6 +43,8 @@ def considering(job: Job) -> bool:
 
 def folds_at_look(job: Job) -> int:
     """Number of models that a look needs besides the one that labels: to validate, or for a score to learn from."""
+    if (first := job.state.facts.folds.get(0)) is not None and first.folds:
+        return first.folds
     if folds := cross_fitting(job):
         return folds
     learns = job.plugins.score.learns and job.plugins.detector.trainable and job.settings.loop.certify == "late"

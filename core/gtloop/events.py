@@ -314,9 +314,9 @@ class ModelFitted(Event):
     metrics: dict[str, float] = {}
     path: str | None = None
     fault: str = Field("", description="why there is no model")
-    deal: FileRef | None = Field(
-        None, description="of the first fold: random training rows, dealt to the folds in turn"
-    )
+    deal: FileRef | None = Field(None, description="of the first fold: training rows, dealt to the folds in turn")
+    folds: int = Field(0, description="of the first fold: number of folds that they are dealt to")
+    crossed: bool = Field(True, description="of the first fold: whether these rows are random, and validate")
 
 
 class ItemsPredicted(Event):

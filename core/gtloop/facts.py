@@ -69,6 +69,8 @@ class Facts(BaseModel):
         predicted: str | None = None
         fault: str = ""
         deal: FileRef | None = None
+        folds: int = 0
+        crossed: bool = True
 
     class Round(BaseModel):
         """One iteration, for status and report."""

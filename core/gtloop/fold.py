@@ -70,9 +70,8 @@ def _quarantined(s: State, e: ev.ItemsQuarantined, store: Store) -> None:
 
 
 def _fitted(s: State, e: ev.ModelFitted, store: Store) -> None:
-    m = Facts.Model(
-        name=e.model, batch=e.batch, path=e.path, examples=e.examples, fold=e.fold, fault=e.fault, deal=e.deal
-    )
+    same = ("batch", "path", "examples", "fold", "fault", "deal", "folds", "crossed")
+    m = Facts.Model(name=e.model, **{name: getattr(e, name) for name in same})
     if e.fold is None:
         s.facts.model, s.facts.folds = m, {}
         s.facts.deliverable = e.path or s.facts.deliverable

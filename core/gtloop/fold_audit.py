@@ -6,14 +6,14 @@ import numpy as np
 
 from gtloop import events as ev
 from gtloop.fold_letters import answered
-from gtloop.fold_money import round_of
+from gtloop.fold_money import reopened, round_of
 from gtloop.state import HUMAN, MACHINE, RELABEL, TRAIN, State
 from gtloop.store import Store
 
 
 def asked(s: State, e: ev.AuditAsked, store: Store) -> None:
     s.facts.audits_asked.append(e.n)
-    s.facts.finished = False
+    reopened(s, e)
     answered(s, e.letter)
 
 
@@ -29,6 +29,7 @@ def concluded(s: State, e: ev.AuditConcluded, store: Store) -> None:
         if outcome == "replaced":
             s.status[row], s.role[row] = HUMAN, TRAIN
             s.columns["attempts"][row] += 1
+            s.columns["random"][row] = False
             s.columns["iteration"][row], s.columns["objects"][row] = iteration, objects
             r = round_of(s, e)
             r.human, r.objects_human = r.human + 1, r.objects_human + int(objects)

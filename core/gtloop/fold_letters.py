@@ -9,6 +9,7 @@ import numpy as np
 
 from gtloop import events as ev
 from gtloop.facts import Facts
+from gtloop.fold_money import reopened
 from gtloop.state import ALIAS, HUMAN, LATER, POOL, RELABEL, TRAIN, VALIDATION, State
 from gtloop.store import Store
 
@@ -31,7 +32,8 @@ def added(s: State, e: ev.ItemsAdded, store: Store) -> None:
     alias = np.asarray(store.read(e.items, ["alias_of"])["alias_of"])[e.first :]
     s.status[e.first :] = np.where(alias >= 0, ALIAS, LATER)
     f = s.facts
-    f.items, f.finished = e.items, False
+    f.items = e.items
+    reopened(s, e)
     if e.truth is not None:
         f.truths.append((e.first, e.truth))
     answered(s, e.letter)
@@ -86,7 +88,7 @@ def relabel(s: State, e: ev.RelabelAsked, store: Store) -> None:
     rows = np.asarray(store.read(e.rows, ["row"])["row"], np.int32)
     s.status[rows] = RELABEL
     s.columns["attempts_before"][rows] = s.columns["attempts"][rows]
-    s.facts.finished = False
+    reopened(s, e)
     answered(s, e.letter)
 
 
@@ -113,7 +115,7 @@ def withdrawn(s: State, e: ev.RequestsWithdrawn, store: Store) -> None:
 
 def review(s: State, e: ev.ReviewAsked, store: Store) -> None:
     s.facts.reviews.append(Facts.Review(rows=e.rows, answers=e.answers, others=e.others))
-    s.facts.finished = False
+    reopened(s, e)
     answered(s, e.letter)
 
 

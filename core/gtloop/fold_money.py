@@ -101,6 +101,15 @@ def spent(s: State, e: ev.Event, step: str, seconds: float) -> None:
     s.facts.bill.compute += cost
 
 
+def reopened(s: State, e: ev.Event) -> None:
+    """A run that was finished goes on: what was lacking to the least that it costs is owed again at its next end."""
+    bill = s.facts.bill
+    if bill.topup:
+        round_of(s, e).cost -= bill.topup
+        bill.topup = 0
+    s.facts.finished = False
+
+
 def finished(s: State, e: ev.Event) -> None:
     """What is lacking to the least that a run costs."""
     bill = s.facts.bill

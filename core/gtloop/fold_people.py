@@ -10,7 +10,7 @@ from gtloop import events as ev
 from gtloop import fold_money as money
 from gtloop.facts import Facts
 from gtloop.fold_money import round_of
-from gtloop.state import ASKED, HUMAN, NONE, POOL, RELABEL, TRAIN, UNLABELABLE, VALIDATION, State
+from gtloop.state import ASKED, HUMAN, MACHINE, NONE, POOL, RELABEL, TRAIN, UNLABELABLE, VALIDATION, State
 from gtloop.store import Store
 
 MAX_ATTEMPTS = 3
@@ -144,14 +144,18 @@ def _close(s: State, rid: str, e: ev.Event) -> None:
         money.labelled(s, e)
         f.ripe[rid] = request.row
     elif f.cancelled:
-        s.status[request.row], s.role[request.row] = POOL, NONE
+        _back(s, request.row)
     elif _attempts(s, request.row) < MAX_ATTEMPTS and f.batches[request.batch].phase == "relabel":
         s.status[request.row] = RELABEL
     elif _attempts(s, request.row) < MAX_ATTEMPTS and s.role[request.row] != VALIDATION:
-        s.status[request.row], s.role[request.row] = POOL, NONE
+        _back(s, request.row)
     else:
         s.status[request.row] = UNLABELABLE
         tally.due += request.whole
+
+
+def _back(s: State, row: int) -> None:
+    s.status[row], s.role[row], s.columns["random"][row] = POOL, NONE, False
 
 
 def _attempts(s: State, row: int) -> int:
@@ -210,6 +214,7 @@ def concluded(s: State, e: ev.ReviewConcluded, store: Store) -> None:
         total.distance += 0.0 if np.isnan(distance) else float(distance)
         setattr(total, verdict, getattr(total, verdict) + 1)
         if verdict == "changed":
+            s.columns["random"][row] &= s.status[row] != MACHINE
             s.status[row], s.columns["objects"][row] = HUMAN, objects
             s.role[row] = s.role[row] or TRAIN
             s.columns["attempts"][row] = max(1, s.columns["attempts"][row])  # nobody imported it

@@ -101,7 +101,7 @@ class Plugins:
                 )
             base = dataclasses.replace(base, truth=self.truth_of)
         self.annotator: Annotator = self._build("annotator", r.annotator, base)
-        check_people(self.annotator, settings.people)
+        check_people(self.annotator, settings.people, r.workers)
         self.notes = check_fit(registry, self.task, self.annotator, self.detector, self.sampler, self.score)
         self.items: Items | None = None
 

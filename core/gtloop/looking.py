@@ -6,6 +6,7 @@ them. Scores of different models are made comparable as quantiles of each model'
 
 from __future__ import annotations
 
+import hashlib
 import time
 from bisect import bisect_right
 from typing import Any, NamedTuple
@@ -26,7 +27,7 @@ from gtloop.keyed import rng
 from gtloop.predictions import raws, read_predictions, score
 from gtloop.promise import Evidence, SliceResult, certify, look_deltas
 from gtloop.records import Certificate, Payload
-from gtloop.state import ALIAS, HUMAN, POOL, QUARANTINED
+from gtloop.state import HUMAN, POOL
 
 
 class Gathered(NamedTuple):
@@ -49,14 +50,15 @@ def look(job: Job, *, certify_now: bool = True) -> Looked:
                       why=f"no machine labels, because {why}")  # fmt: skip
     gathered = gather(job, model, number)
     delta, apart = delta_of(job, number), drift(gathered.evidence)
-    total = len(job.items) - s.count(ALIAS) - s.count(QUARANTINED)
+    total = s.promised_items()
     results, accepted = certify(gathered.evidence, job.promise, delta, total)
     evidence = _write_evidence(job, number, gathered, accepted)
     is_pool = np.isnan(gathered.evidence.quality)
     certificates = tuple(_certificate(job, number, r, gathered, accepted & is_pool, evidence) for r in results)
-    labels, trimmed = _label(job, number, model, gathered, accepted & is_pool, certificates)
+    paid, trimmed = _payable(job, gathered.rows, accepted, is_pool)
+    labels = _label(job, number, model, gathered, paid & is_pool, tuple(zip(results, certificates, strict=True)))
     retired = None
-    own = accepted & ~is_pool
+    own = paid & ~is_pool
     if own.any() and job.settings.loop.symmetric:
         retired = job.store.write(f"looks/retired-{number:04d}.parquet", {"row": gathered.rows[own]})
     return Looked(
@@ -101,7 +103,7 @@ def gather(job: Job, model: Facts.Model, number: int) -> Gathered:
     is_pool = np.isin(rows, pool)
     quality = np.full(len(rows), np.nan)
     quality[~is_pool] = quality_of(job, model.predicted, rows[~is_pool], calibration.cut)
-    order, uniform = job.order("certify"), 1 - float(rng(job.seed, "uniform", number).random())
+    order, uniform = job.order("certify"), _uniform(job, number)
     if not folds or not cross_fitting(job):
         evidence = Evidence(own, quality, order[rows], slices, np.ones(len(rows), bool), uniform)
         return Gathered(rows, own, evidence, calibration)
@@ -110,6 +112,13 @@ def gather(job: Job, model: Facts.Model, number: int) -> Gathered:
     every, raw, ranked, y, names, exact = (np.concatenate(c) for c in zip(*blocks, strict=True))
     evidence = Evidence(ranked, y, order[every], names, exact, uniform)
     return Gathered(every.astype(np.int32), raw, evidence, calibration)
+
+
+def _uniform(job: Job, number: int) -> float:
+    """A number in (0, 1] that nobody chooses: by the seed, and by what the images hold, as most seeds are 0."""
+    assert job.state.facts.items is not None
+    held = sorted(job.store.read(job.state.facts.items, ["sha256"])["sha256"])
+    return 1 - float(rng(job.seed, "uniform", number, hashlib.sha256("".join(held).encode()).hexdigest()).random())
 
 
 def scored(
@@ -220,22 +229,16 @@ def _label(
     model: Facts.Model,
     g: Gathered,
     labelled: NDArray[np.bool_],
-    certificates: tuple[Certificate, ...],
-) -> tuple[FileRef | None, int]:
-    """Write the machine labels of the accepted pool rows that the budget pays; how many it does not."""
-    rows, accepted = _payable(job, g.rows[labelled])
+    certificates: tuple[tuple[SliceResult, Certificate], ...],
+) -> FileRef | None:
+    """Write the machine labels of pool rows."""
+    rows, at = g.rows[labelled], np.flatnonzero(labelled)
     if not len(rows):
-        return None, accepted
+        return None
     task, cut = job.plugins.task, g.calibration.cut
     assert model.predicted is not None
     payloads: dict[int, Payload] = {r: task.label(raw, cut) for r, raw in raws(job, model.predicted, rows)}
-    by_row = dict(zip(g.rows[labelled].tolist(), np.flatnonzero(labelled).tolist(), strict=True))
-    at = np.array([by_row[int(r)] for r in rows])
-    found = {c.slice: c for c in certificates}
-    owner = [
-        next(c for c in found.values() if s in c.slice.split("+") or c.slice in ("all", s))
-        for s in g.evidence.slice[at]
-    ]
+    owner = [next(c for r, c in certificates if s in r.members) for s in g.evidence.slice[at]]
     ref = job.store.write(
         f"labels/machine-{number:04d}.parquet",
         {
@@ -249,18 +252,24 @@ def _label(
             "iteration": np.full(len(rows), job.state.iteration, np.int32),
         },
     )
-    return ref, accepted - len(rows)
+    return ref
 
 
-def _payable(job: Job, rows: Rows) -> tuple[Rows, int]:
-    """The rows that the budget can pay the machine fee for: a random sample keeps the mean as promised."""
-    bill, prices = job.state.facts.bill, job.state.prices
+def _payable(job: Job, rows: Rows, accepted: NDArray[np.bool_], is_pool: NDArray[np.bool_]) -> tuple[Any, int]:
+    """(m,) mask of the accepted rows that the budget pays the machine fee for, and how many it does not.
+
+    A random sample of pool and validation alike, so that what is left of both is still alike.
+    """
+    bill, prices, labels = job.state.facts.bill, job.state.prices, int((accepted & is_pool).sum())
     left = bill.left(job.budget)
-    if left is None or prices.fees(prices.machine_fee, bill.items, len(rows)) <= left:
-        return rows, len(rows)
-    paid = bisect_right(range(1, len(rows) + 1), left, key=lambda n: prices.fees(prices.machine_fee, bill.items, n))
-    chosen = rows[np.argsort(job.order("payable")[rows], kind="stable")][:paid]
-    return np.sort(chosen), len(rows)
+    if left is None or prices.fees(prices.machine_fee, bill.items, labels) <= left:
+        return accepted, 0
+    paid = bisect_right(range(1, labels + 1), left, key=lambda n: prices.fees(prices.machine_fee, bill.items, n))
+    at = np.flatnonzero(accepted)
+    at = at[np.argsort(job.order("payable")[rows[at]], kind="stable")]
+    chosen = np.zeros(len(rows), np.bool_)
+    chosen[at[np.cumsum(is_pool[at]) <= paid]] = True
+    return chosen, labels - paid
 
 
 def _sentence(results: list[SliceResult], labels: FileRef | None, trimmed: int) -> str:

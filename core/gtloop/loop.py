@@ -30,7 +30,7 @@ from gtloop.people import collect, consolidate
 from gtloop.picking import asked, cold, next_phase, pick
 from gtloop.ranking import embedding_due, needs_predictions
 from gtloop.review import conclude, pick_review
-from gtloop.spending import compute_spent, overcharge_due, stop_for_budget, stop_overcharged
+from gtloop.spending import compute_spent, machine_unpaid, overcharge_due, stop_for_budget, stop_overcharged
 from gtloop.stages import next_stage
 from gtloop.state import ASIDE, LATER, POOL, RELABEL, TRAIN
 from gtloop.submitting import submit_batch
@@ -231,9 +231,10 @@ def finish(job: Job) -> list[AnyEvent]:
 
 
 def look_now(job: Job) -> list[AnyEvent]:
-    """Look; a look that the budget forced too early to test anything is kept for when there is more money."""
-    looked, f = look(job), job.state.facts
-    late, in_vain = job.settings.loop.certify == "late", not looked.delta and not looked.labels
-    if late and in_vain and f.broke and asked(job.state) < job.plan.look_at[job.state.stage_looks]:
+    """Look; one that is of no use, as the budget came first, is kept for when there is more money."""
+    s, late = job.state, job.settings.loop.certify == "late"
+    looked = None if late and machine_unpaid(job) else look(job)
+    early = late and s.facts.broke and asked(s) < job.plan.look_at[s.stage_looks]
+    if looked is None or (early and not (looked.delta or looked.labels)):
         return stop_for_budget(job)
     return [looked]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 
-from gtloop.crossfit import fold_rows, folds_at_look, reference_rows, to_deal
+from gtloop.crossfit import cross_fitting, fold_rows, folds_at_look, reference_rows, to_deal
 from gtloop.errors import NotEnoughData
-from gtloop.events import AnyEvent, FileRef, ModelFitted
+from gtloop.events import AnyEvent, ModelFitted
 from gtloop.interfaces import Rows
 from gtloop.job import Job
 from gtloop.state import HUMAN, POOL, TRAIN
@@ -40,13 +41,14 @@ def fit_fold(job: Job) -> list[AnyEvent]:
     rows = np.setdiff1d(training_rows(job), fold_rows(job, fold, folds)).astype(np.int32)
     assert model is not None
     deal = None if fold else job.store.write(f"looks/dealt-{model.name}.parquet", {"row": to_deal(job)})
-    return [_fit(job, f"{model.name}.f{fold}", rows, fold, deal)]
+    dealt = {} if fold else {"deal": deal, "folds": folds, "crossed": cross_fitting(job) > 0}
+    return [_fit(job, f"{model.name}.f{fold}", rows, fold, **dealt)]
 
 
-def _fit(job: Job, name: str, rows: Rows, fold: int | None, deal: FileRef | None = None) -> ModelFitted:
+def _fit(job: Job, name: str, rows: Rows, fold: int | None, **dealt: Any) -> ModelFitted:
     started, batch = time.monotonic(), job.state.turns
     common = {"iteration": job.state.iteration, "model": name, "fold": fold, "batch": batch, "examples": len(rows)}
-    common["deal"] = deal
+    common |= dealt
     try:
         path, metrics = fit_model(job, name, rows, 1.0 if fold is None else FOLD_EFFORT)
     except NotEnoughData as e:

@@ -57,7 +57,7 @@ class Prices(BaseModel):
     seconds_most: float | None = Field(
         None, ge=0, allow_inf_nan=False, validate_default=True, description="active seconds paid for in one answer"
     )
-    fee_share: Decimal = Field(Decimal("0"), ge=0, description="platform fee: share of what a worker gets")
+    fee_share: Decimal = Field(Decimal("0"), ge=0, le=1, description="platform fee: share of what a worker gets")
     fee_min_usd: Decimal = Field(Decimal("0"), ge=0, description="least platform fee for an answer")
     item_fee_usd: Decimal = Field(Decimal("0"), ge=0, description="platform fee for an item that people label")
     machine_fee_usd: Decimal = Field(Decimal("0"), ge=0, description="platform fee for an item that the machine labels")

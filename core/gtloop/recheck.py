@@ -25,7 +25,7 @@ from gtloop.opened import Run
 from gtloop.promise import Evidence, Promise, SliceResult, certify, look_deltas
 from gtloop.records import Certificate
 from gtloop.settings import Settings
-from gtloop.state import ALIAS, HUMAN, QUARANTINED, State
+from gtloop.state import HUMAN, State
 from gtloop.store import Table
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def past_looks(run: Run) -> Iterator[PastLook]:
     state = State()
     for entry in run.events():
         if isinstance(entry.event, Looked):
-            total = len(state.status) - state.count(ALIAS) - state.count(QUARANTINED)
+            total = state.promised_items()
             kept = State()  # what follows changes ``state``
             kept.columns = {name: column.copy() for name, column in state.columns.items()}
             kept.facts, kept.seq = state.facts.model_copy(deep=True), state.seq
@@ -134,6 +134,18 @@ def _same(a: float | None, b: float | None) -> bool:
     return math.isclose(a, b, rel_tol=CLOSE, abs_tol=1e-12)
 
 
+def _led(run: Run) -> Rows:
+    """Rows whose label of people measures nothing: they saw a model's, or fewer answered than validation has."""
+    fewer = run.settings.people.first_answers is not None
+    led: dict[int, bool] = {}
+    for ref in run.state.facts.human_files:
+        t = run.store.read(ref)
+        for i, row in enumerate(t["row"]):
+            shown = "source" in t and t["source"][i] == "adjusted"
+            led[int(row)] = shown or (fewer and int(t["workers"][i]) < run.settings.run.workers)
+    return np.array([row for row, it_is in led.items() if it_is], np.int32)
+
+
 class Look:
     """A past look as a job of its own, to be taken again under other settings; it writes nothing.
 
@@ -155,6 +167,7 @@ class Look:
         if model is None or model.predicted is None:
             raise RunError(f"look {past.event.look} had no model: {past.event.why}")
         self._predicted: str = model.predicted
+        self._led = _led(run)
         self.gathered = gather(self._job, model, past.event.look)
 
     def _as_job(self, run: Run, state: State, registry: Registry) -> Job:
@@ -168,16 +181,23 @@ class Look:
         number = self.past.event.look - 1 - self.past.before.facts.stage.looks
         return self.promise.delta if self.promise.rule == "empirical" else shares[min(number, len(shares) - 1)]
 
-    def certify(self, quality: NDArray[np.float64] | None = None) -> NDArray[np.bool_]:
-        """(m,) rows that would be accepted; ``quality`` (m,) in place of what the look saw: who validates, and how."""
+    def certify(self, quality: NDArray[np.float64] | None = None, uniform: float | None = None) -> NDArray[np.bool_]:
+        """(m,) rows that would be accepted.
+
+        Args:
+            quality: (m,) in place of what the look saw: who validates, and how.
+            uniform: In place of the look's number; each draw needs one of its own.
+        """
         evidence = self.gathered.evidence
         if quality is not None:
             evidence = dataclasses.replace(evidence, quality=quality)
+        if uniform is not None:
+            evidence = dataclasses.replace(evidence, uniform=uniform)
         return certify(evidence, self.promise, self.delta, self.past.total)[1]
 
     def human_quality(self, rows: Rows) -> NDArray[np.float64]:
         """(n,) quality of the model's labels against people's labels of now; NaN where people have given none."""
         found = np.full(len(rows), np.nan)
-        known = self.now.status[rows] == HUMAN
+        known = (self.now.status[rows] == HUMAN) & ~np.isin(rows, self._led)
         found[known] = quality_of(self._after, self._predicted, rows[known], self.gathered.calibration.cut)
         return found

@@ -223,6 +223,8 @@ def _resume(ledger: Ledger, state: State, settings: Settings, store: Store) -> N
         )
     if list(settings.run.classes) == state.facts.settings["run"]["classes"]:  # their names of now will do too
         settings = settings.model_copy(update={"run": settings.run.model_copy(update={"classes": old.run.classes})})
+    if settings.run.cut is None:  # older runs have one
+        settings = settings.model_copy(update={"run": settings.run.model_copy(update={"cut": old.run.cut})})
     if settings.run.budget_usd is None:  # a cap is not dropped by leaving its flag out
         settings = settings.model_copy(
             update={"run": settings.run.model_copy(update={"budget_usd": old.run.budget_usd})}

@@ -73,6 +73,13 @@ def stop_overcharged(job: Job) -> list[AnyEvent]:
     return [RunPaused(iteration=job.state.iteration, reason="overcharged", why=why)]
 
 
+def machine_unpaid(job: Job) -> bool:
+    """Whether the budget does not even pay for one machine label, so that a look could label nothing."""
+    bill, prices = job.state.facts.bill, job.state.prices
+    left = bill.left(job.budget)
+    return left is not None and left < prices.fees(prices.machine_fee, bill.items, 1)
+
+
 def compute_spent(job: Job) -> bool:
     """Whether the machine's time is paid for and nothing is left to pay it: it stops between steps."""
     return bool(job.settings.prices.compute_usd_hour) and job.state.facts.bill.left(job.budget) == 0

@@ -98,6 +98,17 @@ class State:
         """Looks of the stage that is under way."""
         return self.facts.looks - self.facts.stage.looks
 
+    def promised_items(self) -> int:
+        """Items that a promise about all of them counts at a look: in later stages only what is new to them.
+
+        Those of earlier stages had an allowance of their own.
+        """
+        if self.facts.stage.number == 1:
+            return len(self.status) - self.count(ALIAS) - self.count(QUARANTINED)
+        asked = (self.status == HUMAN) | (self.status == UNLABELABLE)
+        mine = asked & (self.columns["iteration"] > self.facts.stage.batches) & (self.columns["attempts"] > 0)
+        return int(np.isin(self.status, (POOL, ASKED)).sum()) + int(mine.sum())
+
     def imported(self) -> int:
         """Items whose human label was there before the run and cost nothing."""
         return int(((self.status == HUMAN) & (self.columns["attempts"] == 0)).sum())

@@ -152,6 +152,8 @@ def why(state: State) -> str:
     f = state.facts
     if f.finished and not f.cancelled and not f.looks:
         return "no machine labels, because people had labelled all images before a look was due"
+    if f.machine_files and not state.count(MACHINE):
+        return "; ".join(f.demoted.values()) or "people have checked or replaced every machine label"
     return f.why
 
 
@@ -218,7 +220,7 @@ def sentence(found: dict[str, Any], why: str) -> str:
     if found["state"] == "waiting" and found["annotations"]:
         text += f"; {counted(found['annotations'], 'answer')} so far"
     text += accounts.sentence(found)
-    if p["certified"] is not None:
+    if p["certified"] is not None and n["machine"]:
         quality = "1 - mean loss" if p["kind"] == "dataset" else f"{p['metric']} of machine labels"
         how = "" if p["exact"] else ", approximate" if p["rule"] == "ttest" else ", cross-fitted"
         text += f"; {quality} certified at least {p['certified']:.3f} (delta {p['delta']:g}{how})"

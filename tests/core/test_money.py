@@ -180,7 +180,7 @@ price_models = st.builds(
     objects_most=st.integers(0, 9),
     hour_usd=amounts,
     seconds_most=st.floats(0, 1e4),
-    fee_share=st.decimals(0, 2, places=4),
+    fee_share=st.decimals(0, 1, places=4),
     fee_min_usd=amounts,
     item_fee_usd=amounts,
     fee_tiers=st.lists(st.tuples(st.integers(0, 30), amounts), max_size=4, unique_by=lambda t: t[0]).map(

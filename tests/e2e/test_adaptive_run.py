@@ -412,3 +412,9 @@ def test_killed_after_events_it_ends_the_same(boxes: tuple[Path, Path], tmp_path
             break
         assert child.exitcode == -9
     assert runs.facts(tmp_path / "run") == expected
+
+
+def test_more_answers_at_first_than_at_most_are_refused(tmp_path: Path) -> None:
+    images, _ = runs.make_images(tmp_path, 4)
+    ended = runs.cli(*runs.small(images, tmp_path / "run", "--workers", 3, "-o", "people.first_answers=4"))
+    assert (ended.code, "more than run.workers, 3" in ended.error) == (2, True)

@@ -121,3 +121,64 @@ def test_one_worker_can_not_disagree(images: tuple[Path, Path], tmp_path: Path) 
     found = run(tmp_path / "run", images, run__workers=1)
     assert not events(tmp_path / "run", ConsistencyMeasured)
     assert found["promise"]["supported"] is None
+
+
+def validating(root: Path, look: int = -1) -> tuple[Any, np.ndarray, np.ndarray]:
+    """A look, the rows that validate in it, and which of them do so by cross-fitting."""
+    looked = events(root, Looked)[look]
+    t = gtloop.open(root).store.read_path(looked.certificates[0].evidence)
+    known = ~np.isnan(np.array(t["quality"]))
+    return looked, np.array(t["row"])[known], ~np.array(t["exact"])[known]
+
+
+def test_labels_that_were_there_teach_a_score_and_validate_nothing(images: tuple[Path, Path], tmp_path: Path) -> None:
+    """They are no random sample of what the pool was drawn from."""
+    lines = images[1].read_text().splitlines()[:50]
+    (tmp_path / "known.jsonl").write_text("\n".join(lines) + "\n")
+    changes = {"sizes__train": 0, "sizes__look_at": 30, "run__score": "learned"}
+    run(tmp_path / "run", images, run__labels=str(tmp_path / "known.jsonl"), **changes)
+    _, rows, crossed = validating(tmp_path / "run")
+    assert sum(e.fold is not None for e in events(tmp_path / "run", ModelFitted)) == 3
+    assert not crossed.any()
+    assert (rows >= 50).all()
+
+
+def test_a_later_stage_is_certified_by_its_own_and_has_its_own_allowance(
+    images: tuple[Path, Path], tmp_path: Path
+) -> None:
+    root = tmp_path / "run"
+    allowed = {"promise__kind": "dataset", "promise__target": None, "promise__max_loss": 0.2}
+    run(root, images, run__score="learned", **allowed)
+    more, truth = runs.make_images(tmp_path / "more", 120, seed=7)
+    gtloop.open(root).add(str(more), str(truth))
+    given = runs.settings(*images, **(SIZES | SELECTIVE | allowed | {"run__score": "learned"}))
+    assert runs.run_here(root, given)[0] == "finished"
+    _, rows, _ = validating(root)
+    assert (rows >= 140).all(), "rows of the first stage validate nothing in the second"
+    opened = gtloop.open(root)
+    (past,) = [e.event for e in opened.events() if isinstance(e.event, Looked)][1:]
+    assert "over all 120 images" in past.why
+
+
+def test_the_number_of_a_test_follows_from_seed_and_images(learned: Path, tmp_path: Path) -> None:
+    """Most seeds are 0: a number by the seed alone would be the same for everybody."""
+    other = runs.make_images(tmp_path / "other", 140, seed=3)
+    run(tmp_path / "run", other, run__score="learned", annotators__synthetic__noise=0.5)
+    numbers = {c.uniform for root in (learned, tmp_path / "run") for e in events(root, Looked) for c in e.certificates}
+    assert len(numbers) == 2
+
+
+def test_where_not_all_labels_can_be_paid_validation_leaves_in_proportion(
+    images: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """A budget that pays a part of the machine's fees: what stays of pool and validation is still alike."""
+    root = tmp_path / "run"
+    changes = {"promise__kind": "dataset", "promise__target": None, "promise__max_loss": 0.3, "promise__looks": 2}
+    changes |= {"prices__answer_usd": 0.01, "prices__machine_fee_usd": 0.1, "annotators__synthetic__noise": 0}
+    given = runs.settings(*images, **(SIZES | changes | {"run__budget_usd": 3.0}))
+    assert runs.run_here(root, given)[0] == "budget"
+    (looked,) = events(root, Looked)
+    assert 0 < looked.labels.rows < looked.certificates[0].pool
+    share = looked.labels.rows / looked.certificates[0].pool
+    retired = 0 if looked.retired is None else looked.retired.rows
+    assert retired <= looked.certificates[0].n * min(1.0, share + 0.35)

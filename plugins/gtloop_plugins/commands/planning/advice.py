@@ -140,6 +140,15 @@ def assumptions(job: Job) -> list[str]:
     found.append(
         "the sampler picks as if at random; images that can't be read, and late or missing answers, are left out"
     )
+    if not job.settings.prices.rates().request(job.settings.run.workers):
+        found.append(
+            f"people cost nothing at annotator {job.settings.run.annotator!r}: name another (--annotator), or prices "
+            "(-o prices.answer_usd=...), for dollars"
+        )
+    found.append(
+        "the 10th and 90th percentiles are too near to each other: in trials half to seven tenths of the jobs came out "
+        "between them with a pilot, fewer without (docs/planning.md)"
+    )
     found.append("prices are those of now; every image that people label costs as many answers as run.workers says")
     if job.settings.prices.variable and job.pilot is None:
         found.append("answers are priced by what is in them: without a pilot, each counts as dear as one can be")

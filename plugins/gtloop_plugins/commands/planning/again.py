@@ -162,7 +162,7 @@ def _on_split(
     costs: Costs, values: Values, look: Look, known: Known, size: int, split: int, own: int
 ) -> dict[str, Any]:
     quality = redraw(known, look, size, split)
-    accepted = look.certify(quality)
+    accepted = look.certify(quality, 1 - float(rng(costs.run.settings.run.seed, "split-uniform", split).random()))
     machine = int((accepted & np.isnan(quality)).sum())
     before = costs.run.state.count(MACHINE) - own
     found = judged(known, look, accepted, ~np.isnan(quality))
