@@ -49,8 +49,6 @@ def measure_consistency(job: Job) -> list[AnyEvent]:
         if short
         else ""
     )
-    if warning:
-        job.progress("warning", 0, None, warning)
     return [
         ConsistencyMeasured(
             iteration=job.state.iteration,

@@ -134,6 +134,13 @@ class ForgetsToLearn(Learned):
         return None
 
 
+class LearnsInSecret(Mean):
+    """Score that learns, and does not say so."""
+
+    def fit(self, columns: Columns, quality: NDArray[np.float64]) -> dict[str, Any]:
+        return {"mean": float(quality.mean())}
+
+
 ROWS = [
     Row(PicksTwice, "check_picks_distinct_rows_of_the_view", "more than once"),
     Row(PicksPositions, "check_picks_distinct_rows_of_the_view", "which it was not shown"),
@@ -149,6 +156,7 @@ ROWS = [
     Row(BatchRelative, "check_score_is_pure", "without the rest"),
     Row(LearnsArrays, "check_score_learns", "no JSON"),
     Row(LearnsBackwards, "check_score_learns", "does not follow"),
+    Row(LearnsInSecret, "check_score_learns", "learns is not set"),
     Row(ForgetsToLearn, "check_score_learns", "not a dict"),
     Row(ScoreUndeclared, "check_score_needs_are_declared", "reads column 'below_cut_max'"),
 ]

@@ -308,10 +308,11 @@ def _by_machine(label: dict[str, Any], looks: list[dict[str, Any]], metric: str)
     if c["bound"] is None:
         yield f"nothing is certified there: rule {c['rule']!r} asks only for a mean; estimated {c['estimate']:.3f}"
     else:
-        what = "1 - mean loss over all images" if c["kind"] == "dataset" else f"{metric} of the region"
+        what = "1 - mean loss over all images" if c["kind"] == "dataset" else f"{metric} of that region"
+        p = "" if c["p"] is None else f", p {c['p']:.4g} for what was to be shown"
         yield (
-            f"{c['n']} validation images of that region show {what} of at least {c['bound']:.3f} (p {c['p']:.4g}, "
-            f"error probability {c['delta']:.3g}); {_again(look, c)}"
+            f"{c['n']} validation images show that {what} is at least {c['bound']:.3f} (error probability "
+            f"{c['delta']:.3g}{p}); {_again(look, c)}"
         )
     yield (
         f"{look['surer']} of {look['pool']} images that nobody had labelled score higher; with a score below "
