@@ -18,7 +18,7 @@ from gtloop.errors import PluginFault, blame
 from gtloop.events import AnswersExtended, AnyEvent, Phase
 from gtloop.interfaces import Hint
 from gtloop.job import Job
-from gtloop.people import fitting, known_skills, read_answers
+from gtloop.people import known_skills, read_answers, usable_answers
 from gtloop.predictions import hints_of
 from gtloop.records import Answer
 
@@ -87,8 +87,7 @@ def _sureness(job: Job, requests: list[str]) -> list[float]:
     skills, asked = known_skills(job), asked_in(job, set(requests))
     found = []
     for rid, row, hint in zip(requests, rows, hints_of(job, rows), strict=True):
-        given = fitting(task, job.items[row], said.get(rid, []), f.renamed)
-        usable = [a for a in given if a.outcome != "declined" and a.id not in f.rejected]
+        usable = usable_answers(job, row, said.get(rid, []))
         what, more = asked.get(rid), f.open[rid].most - f.open[rid].got
         with blame("task", task.name, "sure"):
             if what is not None and what.mode != "draw":

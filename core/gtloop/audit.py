@@ -19,7 +19,7 @@ from gtloop.events import AnyEvent, AuditAsked, AuditConcluded, BudgetReached, F
 from gtloop.images import open_image
 from gtloop.interfaces import Consolidated, Hint
 from gtloop.job import Job, labels_of
-from gtloop.people import fitting, known_skills, label_of, read_answers
+from gtloop.people import known_skills, label_of, read_answers, usable_answers
 from gtloop.picking import GONE, Wanted, commit_requests, gone, quarantine
 from gtloop.regions import Region, failing, measure, qualities, regions, shares
 from gtloop.state import MACHINE
@@ -153,8 +153,7 @@ def _check(job: Job) -> list[Checked]:
     batches = _batches(job)
     found = []
     for rid, row in closed:
-        given = [a for a in said.get(rid, []) if a.id not in f.rejected and a.outcome != "declined"]
-        usable = fitting(task, job.items[row], given, f.renamed)
+        usable = usable_answers(job, row, said.get(rid, []))
         quality, labelled = 0.0, False
         with blame("task", task.name, "consolidate"):
             made = label_of(task, job.items[row], usable, known_skills(job), Hint())

@@ -13,12 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gtloop.calibrating import calibrations, held_out
-from gtloop.crossfit import considering, fold_rows, folds_at_look
+from gtloop.crossfit import considering
 from gtloop.events import Alternative, AnyEvent, Considered
 from gtloop.job import Job
 from gtloop.keyed import rng
-from gtloop.looking import delta_of, fold_block, quantile, scored
+from gtloop.looking import calibrated_folds, delta_of, fold_block, quantile, scored
 from gtloop.money import show
 from gtloop.picking import asked, batch_size
 from gtloop.promise import Evidence, certify
@@ -89,13 +88,10 @@ class Seen(NamedTuple):
 
 def _out_of_fold(job: Job) -> Seen:
     """Random training items under models that never saw them."""
-    folds = {k: m for k, m in sorted(job.state.facts.folds.items()) if m.predicted is not None}
-    model = job.state.facts.model
+    model, (own, folds) = job.state.facts.model, calibrated_folds(job)
     if not folds or model is None or model.predicted is None:
         return Seen(*(np.zeros(0) for _ in range(3)))
-    held = {k: fold_rows(job, k, folds_at_look(job)) for k in folds}
-    own, of_folds = calibrations(job, {k: held_out(job, str(m.predicted), held[k]) for k, m in folds.items()})
-    blocks = [fold_block(job, m, held[k], of_folds[k]) for k, m in folds.items()]
+    blocks = [fold_block(job, *fold) for fold in folds]
     rows, ranked, quality = (np.concatenate([b[i] for b in blocks]) for i in (0, 2, 3))
     drawn = job.state.columns["random"][rows]
     _, pool, _ = scored(job, model.predicted, job.state.rows(POOL), own)

@@ -10,7 +10,7 @@ from gtloop.agreement import split_half
 from gtloop.errors import blame
 from gtloop.events import AnyEvent, ConsistencyMeasured
 from gtloop.job import Job
-from gtloop.people import every_request, fitting, known_skills, read_answers
+from gtloop.people import every_request, known_skills, read_answers, usable_answers
 from gtloop.picking import next_phase
 from gtloop.records import Answer
 
@@ -64,12 +64,10 @@ def measure_consistency(job: Job) -> list[AnyEvent]:
 
 def _answers(job: Job) -> dict[int, list[Answer]]:
     """Row to the answers that made the label of each validation item of this stage."""
-    f, task = job.state.facts, job.plugins.task
     validation = set(job.state.validation_rows().tolist())
     purposes = ("validation", "control")
     asked = {rid: row for rid, row, what in every_request(job) if what in purposes and row in validation}
     found: dict[int, list[Answer]] = {}
-    for rid, answers in read_answers(job.store, f.answer_files, set(asked)).items():
-        usable = fitting(task, job.items[asked[rid]], answers, f.renamed)
-        found[asked[rid]] = [a for a in usable if a.outcome != "declined" and a.id not in f.rejected]
+    for rid, answers in read_answers(job.store, job.state.facts.answer_files, set(asked)).items():
+        found[asked[rid]] = usable_answers(job, asked[rid], answers)
     return found

@@ -92,11 +92,7 @@ def gather(job: Job, model: Facts.Model, number: int) -> Gathered:
     """What a look of that number sees."""
     s = job.state
     assert model.predicted is not None
-    folds = {k: m for k, m in sorted(s.facts.folds.items()) if m.predicted is not None}
-    held = {k: fold_rows(job, k, folds_at_look(job)) for k in folds}
-    calibration, of_folds = calibrations(
-        job, {k: held_out(job, str(m.predicted), held[k]) for k, m in folds.items()}
-    ) if folds else (uncalibrated(job), {})  # fmt: skip
+    calibration, folds = calibrated_folds(job)
     pool, validation = s.rows(POOL), s.validation_rows()
     wanted = np.union1d(pool, validation).astype(np.int32)
     rows, own, slices = scored(job, model.predicted, wanted, calibration)
@@ -108,7 +104,7 @@ def gather(job: Job, model: Facts.Model, number: int) -> Gathered:
         evidence = Evidence(own, quality, order[rows], slices, np.ones(len(rows), bool), uniform)
         return Gathered(rows, own, evidence, calibration)
     blocks = [(rows, own, quantile(own, own[is_pool]), quality, slices, np.ones(len(rows), bool))]
-    blocks += [fold_block(job, fold, held[k], of_folds[k]) for k, fold in folds.items()]
+    blocks += [fold_block(job, *fold) for fold in folds]
     every, raw, ranked, y, names, exact = (np.concatenate(c) for c in zip(*blocks, strict=True))
     evidence = Evidence(ranked, y, order[every], names, exact, uniform)
     return Gathered(every.astype(np.int32), raw, evidence, calibration)
@@ -119,6 +115,16 @@ def _uniform(job: Job, number: int) -> float:
     assert job.state.facts.items is not None
     held = sorted(job.store.read(job.state.facts.items, ["sha256"])["sha256"])
     return 1 - float(rng(job.seed, "uniform", number, hashlib.sha256("".join(held).encode()).hexdigest()).random())
+
+
+def calibrated_folds(job: Job) -> tuple[Calibration, list[tuple[Facts.Model, Rows, Calibration]]]:
+    """The calibration of the model that labels; and each fold that predicted, its held-out rows and its calibration."""
+    folds = {k: m for k, m in sorted(job.state.facts.folds.items()) if m.predicted is not None}
+    if not folds:
+        return uncalibrated(job), []
+    held = {k: fold_rows(job, k, folds_at_look(job)) for k in folds}
+    own, of_folds = calibrations(job, {k: held_out(job, str(m.predicted), held[k]) for k, m in folds.items()})
+    return own, [(m, held[k], of_folds[k]) for k, m in folds.items()]
 
 
 def scored(

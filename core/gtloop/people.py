@@ -144,14 +144,7 @@ def consolidate(job: Job) -> LabelsConsolidated:
     def refused(answer: Answer, why: str) -> None:
         job.progress("refused answer", 0, None, f"{answer.worker}: {why}")
 
-    usable = {
-        rid: [
-            a
-            for a in fitting(task, job.items[row], answers.get(rid, []), facts.renamed, refused)
-            if a.outcome != "declined" and a.id not in facts.rejected
-        ]
-        for rid, row in (*ripe, *tested)
-    }
+    usable = {rid: usable_answers(job, row, answers.get(rid, []), refused) for rid, row in (*ripe, *tested)}
     hints = hints_of(job, [row for _, row in ripe])
     asked = asked_in(job, {rid for rid, _ in ripe})
     taught = [(rid, hint) for (rid, _), hint in zip(ripe, hints, strict=True) if not _saw(asked.get(rid))]
@@ -240,6 +233,15 @@ def fitting(
                 continue
         found.append(answer.model_copy(update={"payload": payload}))
     return found
+
+
+def usable_answers(
+    job: Job, row: int, answers: Iterable[Answer], refused: Callable[[Answer, str], None] = lambda answer, why: None
+) -> list[Answer]:
+    """The answers about an item of which a label can be made: ``fitting``, neither declined nor rejected."""
+    f = job.state.facts
+    fit = fitting(job.plugins.task, job.items[row], answers, f.renamed, refused)
+    return [a for a in fit if a.outcome != "declined" and a.id not in f.rejected]
 
 
 def _canonical(task: Task, item: Item, payload: Payload | None, renamed: Mapping[str, str]) -> Payload:
