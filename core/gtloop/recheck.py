@@ -61,11 +61,6 @@ class Rechecked(NamedTuple):
     again: SliceResult | None
     differs: tuple[str, ...] = ()
 
-    def covers(self, slice: str) -> bool:
-        """Whether the certificate speaks for items of a slice."""
-        name = self.certificate.slice
-        return name in ("all", slice) or slice in name.split("+")
-
 
 def past_looks(run: Run) -> Iterator[PastLook]:
     """Every look of a run, oldest first."""

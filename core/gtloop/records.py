@@ -150,6 +150,10 @@ class Certificate(Record):
     evidence: str = Field("", description="path of the look's Parquet file in the run folder")
     sha256: str = Field("", description="hash of that file: labels, scores, order and ladder")
 
+    def covers(self, slice: str) -> bool:
+        """Whether it speaks for items of a slice; merged slices are joined by ``+``."""
+        return self.slice in ("all", slice) or slice in self.slice.split("+")
+
 
 class AuditedRegion(Record):
     """What audits have found of the machine labels of one slice of one look, as they were accepted (``running.py``)."""

@@ -13,7 +13,7 @@ from gtloop.events import FileRef
 from gtloop.evidence import Promise
 from gtloop.interfaces import Rows
 from gtloop.keyed import rng
-from gtloop.records import AuditedRegion
+from gtloop.records import AuditedRegion, Certificate
 from gtloop.running import Floats, prediction_powered, remaining_lower, running_bounds
 from gtloop.state import ALIAS, MACHINE, QUARANTINED, State
 from gtloop.store import Store
@@ -58,13 +58,13 @@ def regions(store: Store, state: State, seed: int) -> list[Region]:
         passed = [c for c in f.certificates if c.look == look and c.threshold is not None]
         if passed:
             evidence = FileRef(path=passed[0].evidence, rows=0, sha256=passed[0].sha256)
-            found += _of_look(store.root, seed, look, evidence, labels, tuple(c.slice for c in passed))
+            found += _of_look(store.root, seed, look, evidence, labels, tuple(passed))
     return found
 
 
 @lru_cache(maxsize=1024)
 def _of_look(
-    root: Path, seed: int, look: int, evidence: FileRef, labels: FileRef, slices: tuple[str, ...]
+    root: Path, seed: int, look: int, evidence: FileRef, labels: FileRef, passed: tuple[Certificate, ...]
 ) -> list[Region]:
     store = Store(root)
     rows = np.sort(np.asarray(store.read(labels, ["row"])["row"], np.int32))
@@ -74,8 +74,9 @@ def _of_look(
     at = dict(zip(np.asarray(t["row"])[pool].tolist(), pool.tolist(), strict=True))
     index = np.array([at[row] for row in rows.tolist()])
     score, own = np.asarray(t["score"], np.float64)[index], [t["slice"][i] for i in index]
-    owner = np.array([next(c for c in slices if s in c.split("+") or c in ("all", s)) for s in own])
-    return [Region(look, c, rows[owner == c], score[owner == c]) for c in slices if (owner == c).any()]
+    owner = np.array([next(c.slice for c in passed if c.covers(s)) for s in own])
+    found = [(c.slice, owner == c.slice) for c in passed]
+    return [Region(look, name, rows[mine], score[mine]) for name, mine in found if mine.any()]
 
 
 def shares(n: int, sizes: Sequence[int]) -> list[int]:

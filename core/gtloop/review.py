@@ -18,7 +18,7 @@ from gtloop.events import AnyEvent, BudgetReached, FileRef, ReviewConcluded
 from gtloop.interfaces import Consolidated, Hint, Rows
 from gtloop.job import Job, labels_of
 from gtloop.keyed import rng
-from gtloop.people import answered_by, every_request, fitting, known_skills, label_of, read_answers
+from gtloop.people import answered_by, every_request, known_skills, label_of, read_answers, usable_answers
 from gtloop.picking import Wanted, commit_requests
 from gtloop.records import Answer, Mode, Payload
 from gtloop.state import HUMAN, MACHINE, POOL, VALIDATION, State
@@ -99,8 +99,7 @@ def conclude(job: Job) -> list[AnyEvent]:
     judged: list[Judged] = []
     usable: list[list[Answer]] = []
     for rid, row in ripe:
-        given = [a for a in said.get(rid, []) if a.id not in f.rejected and a.outcome != "declined"]
-        usable.append(fitting(task, job.items[row], given, f.renamed))
+        usable.append(usable_answers(job, row, said.get(rid, [])))
         shown = asked[rid].label(task, f.renamed)
         before = now.get(row) if shown is None or shown == now.get(row) else None  # not if it was replaced meanwhile
         judged.append(_judge(job, row, asked[rid].mode, usable[-1], before))

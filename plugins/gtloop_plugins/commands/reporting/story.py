@@ -188,7 +188,7 @@ def _looks(run: Run, task: Task, row: int) -> Iterator[dict[str, Any]]:
         checked = recheck_look(run, past, promise)
         t = run.store.read(FileRef(path=checked[0].certificate.evidence, rows=0, sha256=checked[0].certificate.sha256))
         for at in np.flatnonzero(np.asarray(t["row"]) == row).tolist():
-            mine = next((c for c in checked if c.covers(t["slice"][at])), None)
+            mine = next((c for c in checked if c.certificate.covers(t["slice"][at])), None)
             refuse_difference(run, [mine] if mine else [])
             yield _look(past, t, at, mine)
 
