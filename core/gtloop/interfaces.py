@@ -466,7 +466,7 @@ class Detector(Plugin):
             workdir: Empty folder; holds the whole model afterwards.
             seed: Of all randomness.
             init: Folder of a model of this detector to start from.
-            effort: Share of the normal schedule; folds of a cross-fit may use less.
+            effort: Share of the normal schedule; above 1 for folds of a cross-fit, which see fewer examples.
             progress: Called as (``"fit"``, done, total).
 
         Returns:

@@ -7,16 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from gtloop.crossfit import cross_fitting, fold_rows, folds_at_look, reference_rows, to_deal
+from gtloop.crossfit import cross_fitting, fold_effort, fold_rows, folds_at_look, reference_rows, to_deal
 from gtloop.errors import NotEnoughData
 from gtloop.events import AnyEvent, ModelFitted
 from gtloop.interfaces import Rows
 from gtloop.job import Job
 from gtloop.state import HUMAN, POOL, TRAIN
 from gtloop.vision import embed_rows, fit_model, predict_rows
-
-FOLD_EFFORT = 0.7
-"""Share of the normal schedule for a fold's model: it sees two thirds of the data, and there are three."""
 
 
 def training_rows(job: Job) -> Rows:
@@ -50,7 +47,7 @@ def _fit(job: Job, name: str, rows: Rows, fold: int | None, **dealt: Any) -> Mod
     common = {"iteration": job.state.iteration, "model": name, "fold": fold, "batch": batch, "examples": len(rows)}
     common |= dealt
     try:
-        path, metrics = fit_model(job, name, rows, 1.0 if fold is None else FOLD_EFFORT)
+        path, metrics = fit_model(job, name, rows, 1.0 if fold is None else fold_effort(folds_at_look(job)))
     except NotEnoughData as e:
         return ModelFitted.model_validate({**common, "seconds": 0.0, "fault": str(e)})
     seconds = round(time.monotonic() - started, 3)

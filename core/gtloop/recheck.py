@@ -22,7 +22,7 @@ from gtloop.interfaces import Rows
 from gtloop.job import Job, Plugins, make_promise
 from gtloop.looking import gather, quality_of
 from gtloop.opened import Run
-from gtloop.promise import Evidence, Promise, SliceResult, certify, look_deltas
+from gtloop.promise import Evidence, Promise, SliceResult, certify
 from gtloop.records import Certificate
 from gtloop.settings import Settings
 from gtloop.state import HUMAN, State
@@ -46,9 +46,7 @@ class PastLook(NamedTuple):
 
     def delta(self, promise: Promise) -> float:
         """Error probability that the look had."""
-        if promise.rule == "empirical":
-            return promise.delta
-        return look_deltas(promise.delta, promise.looks)[self.event.look - 1 - self.before.facts.stage.looks]
+        return promise.delta_of(self.event.look - self.before.facts.stage.looks)
 
 
 class Rechecked(NamedTuple):
@@ -155,15 +153,15 @@ class Look:
         then = Settings.model_validate(past.before.facts.settings)
         self.settings = config.replaced(then, values)
         self.past, self.now = past, run.state
-        self._job = self._as_job(run, past.before, registry)
+        self.job = self._as_job(run, past.before, registry)
         self._after = self._as_job(run, run.state, registry)
-        self.promise = make_promise(self.settings, self._job.plugins.task)
+        self.promise = make_promise(self.settings, self.job.plugins.task)
         model = past.before.facts.model
         if model is None or model.predicted is None:
             raise RunError(f"look {past.event.look} had no model: {past.event.why}")
-        self._predicted: str = model.predicted
+        self.predicted: str = model.predicted
         self._led = _led(run)
-        self.gathered = gather(self._job, model, past.event.look)
+        self.gathered = gather(self.job, model, past.event.look)
 
     def _as_job(self, run: Run, state: State, registry: Registry) -> Job:
         plugins = Plugins(self.settings, registry, run.root, state.facts)
@@ -172,9 +170,7 @@ class Look:
     @property
     def delta(self) -> float:
         """Error probability of this look under these settings; the last share where they allow fewer looks."""
-        shares = look_deltas(self.promise.delta, self.promise.looks)
-        number = self.past.event.look - 1 - self.past.before.facts.stage.looks
-        return self.promise.delta if self.promise.rule == "empirical" else shares[min(number, len(shares) - 1)]
+        return self.past.delta(self.promise)
 
     def certify(self, quality: NDArray[np.float64] | None = None, uniform: float | None = None) -> NDArray[np.bool_]:
         """(m,) rows that would be accepted.
@@ -194,5 +190,5 @@ class Look:
         """(n,) quality of the model's labels against people's labels of now; NaN where people have given none."""
         found = np.full(len(rows), np.nan)
         known = (self.now.status[rows] == HUMAN) & ~np.isin(rows, self._led)
-        found[known] = quality_of(self._after, self._predicted, rows[known], self.gathered.calibration.cut)
+        found[known] = quality_of(self._after, self.predicted, rows[known], self.gathered.calibration.cut)
         return found

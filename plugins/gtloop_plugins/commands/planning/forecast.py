@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gtloop.keyed import rng
-from gtloop.machine import FOLD_EFFORT
 from gtloop.promise import Evidence, Promise, certify, look_deltas
 from gtloop.settings import Settings
 from gtloop.sizes import Plan, cross_fits, make_plan
@@ -121,7 +120,7 @@ def _computing(job: Job, course: Course) -> float | None:
     """Hours of fits and predictions, at the pilot's pace."""
     if job.pilot is None or job.pilot.predict_s is None:
         return None
-    folds = job.settings.promise.cross_fit * FOLD_EFFORT if crosses(job) else 0.0
+    folds = job.settings.promise.cross_fit if crosses(job) else 0  # each takes as many steps as the model that labels
     fits = sum(course.fits) * (1 + folds) * (job.pilot.fit_s or 0.0)
     return (fits + len(course.fits) * job.items * job.pilot.predict_s) / 3600
 
