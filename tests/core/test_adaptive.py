@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtloop.corrections import Asked
@@ -60,6 +60,7 @@ def test_a_third_who_agrees_with_one_of_two_makes_it_surer() -> None:
     assert sure(BOXES, [*two, {"boxes": [box()]}], more=2) > sure(BOXES, two, more=3)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.lists(st.tuples(st.sampled_from(NAMES), st.floats(-150, 150)), max_size=3), min_size=1, max_size=5),
     st.integers(1, 8),
@@ -76,6 +77,7 @@ def test_sure_is_a_share_and_does_not_depend_on_the_order(drawn: Any, more: int,
     assert BOXES.sure(said, {}, Hint(), more) == value
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(NAMES), min_size=1, max_size=6))
 def test_more_people_to_ask_never_make_boxes_surer(names: list[str]) -> None:
     payloads = [{"boxes": [box(n, 3.0 * k)]} for k, n in enumerate(names)]

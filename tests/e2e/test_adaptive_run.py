@@ -14,14 +14,17 @@ import pytest
 import runs
 
 import gtloop
-from gtloop.events import AnswersExtended, BatchCommitted
-from gtloop.interfaces import Collected, Simulated
+from gtloop.events import AnswersExtended, BatchCommitted, LabelsConsolidated
+from gtloop.interfaces import Collected, Context, Simulated
 from gtloop.journal import Journal
 from gtloop.money import micro
+from gtloop.people import read_answers
 from gtloop.records import Request
 from gtloop.state import State
 from gtloop.store import Store
 from gtloop_plugins.annotators.synthetic import Synthetic
+from gtloop_plugins.tasks.bbox import BBox
+from gtloop_plugins.tasks.bbox.voter import MODEL
 
 SIZES = {"sizes__validation": 20, "sizes__train": 16, "sizes__batch": 16, "sizes__look_at": 70, "sizes__probe": 5}
 HARD = {"promise__max_loss": 0.001, **SIZES}
@@ -163,6 +166,35 @@ def test_each_request_is_closed_where_its_answers_are_sure(adaptive: Path) -> No
                 wanted[rid] = int(answers)
     assert {len(asked[rid].workers) for rid in wanted} == {2, 3, 4}
     assert all(len(asked[rid].workers) == n for rid, n in wanted.items())
+
+
+def test_a_models_vote_never_reaches_what_it_is_judged_by(boxes: tuple[Path, Path], tmp_path: Path) -> None:
+    """Every label but those of training items that may have a vote follows from people's answers alone."""
+    gold = tmp_path / "gold.jsonl"
+    gold.write_text("\n".join(boxes[1].read_text().splitlines()[:8]) + "\n")
+    given = runs.settings(
+        *boxes, run__annotator="recorded", run__workers=4, people__first_answers=2, people__gold=str(gold), **HARD
+    )
+    assert _run(tmp_path / "run", given)[0] == "finished"
+    run, asked = gtloop.open(tmp_path / "run"), requests(tmp_path / "run")
+    task = BBox(BBox.Options(), Context(categories=tuple(run.settings.run.classes)))
+    said = read_answers(run.store, run.state.facts.answer_files)
+    alone, voted = set(), 0
+    for event in (e.event for e in run.events() if isinstance(e.event, LabelsConsolidated)):
+        skills = run.store.read(event.skills)["skills_json"][0] if event.skills else {}
+        people = {k: v for k, v in skills.items() if k != MODEL}
+        t = run.store.read(event.labels)
+        for rid, row, payload in zip(t["request"], t["row"], t["payload_json"], strict=True):
+            made = task.consolidate(said[rid], people).payload
+            same = made is not None and payload == task.clip(made, run.items[int(row)])
+            if asked[rid].purpose == "train" and asked[rid].phase in ("active", "rest"):
+                voted += not same
+            else:
+                assert same, asked[rid]
+                assert len(asked[rid].workers) == 4
+                alone.add(f"{asked[rid].phase} {asked[rid].purpose}")
+    assert voted > 0, "else this shows nothing"
+    assert alone >= {"probe validation", "validation validation", "train train", "active control"}
 
 
 def test_status_says_how_many_people_it_took(adaptive: Path) -> None:

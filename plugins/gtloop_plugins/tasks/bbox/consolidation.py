@@ -12,23 +12,27 @@ import numpy as np
 from gtloop.interfaces import Consolidated
 from gtloop.labels import FloatArray
 from gtloop.records import Answer
-from gtloop_plugins.tasks.bbox.answers import Person, image, people, spots
-from gtloop_plugins.tasks.bbox.beliefs import Known
+from gtloop_plugins.tasks.bbox.answers import Person, Spots, image, people, spots
+from gtloop_plugins.tasks.bbox.beliefs import Beliefs, Known
 from gtloop_plugins.tasks.bbox.fusion import expected_iou
 from gtloop_plugins.tasks.bbox.matching import image_miou
 from gtloop_plugins.tasks.bbox.posterior import Judged, judge
+from gtloop_plugins.tasks.bbox.voter import Voter
 
 KEEP = 0.5
 """Least probability of an object that is kept."""
 
 
-def consolidate(answers: Sequence[Answer], known: Known, names: Sequence[str] = ()) -> Consolidated:
+def consolidate(
+    answers: Sequence[Answer], known: Known, names: Sequence[str] = (), voter: Voter | None = None
+) -> Consolidated:
     """The objects that probably exist, each with its likeliest category and a robust box.
 
     Args:
         answers: One worker's last counts; those who could not tell have no vote.
         known: Of the workers, by ``workers.learn``; of no skills: everybody is as the priors say.
         names: The run's categories, which say how likely two people agree on a wrong one.
+        voter: A model that votes on whether an object that somebody drew exists, what it is, and on its edges.
 
     Returns:
         The confidence of a box is the probability that it exists, times that of its category, times the expected IoU
@@ -41,17 +45,20 @@ def consolidate(answers: Sequence[Answer], known: Known, names: Sequence[str] = 
     given = people(answers)
     if not given:
         return Consolidated(None, 0.0, 0.0)
-    found = spots([image(given)], names)
-    beliefs = known.of(found.workers)
-    unseen = beliefs.objects * math.prod(sorted(beliefs.miss.tolist()))
+    found, beliefs, judged, unseen = _weighed(given, known, names, voter)
     if not len(found.image):
         return Consolidated({"boxes": []}, math.exp(-unseen), _agreement(given))
-    judged = judge(found, beliefs)
     payload, confidence = _label(judged, judged.fused.expected_iou(beliefs.shared), found.names, unseen)
     return Consolidated(payload, confidence, _agreement(given))
 
 
-def sure(answers: Sequence[Answer], known: Known, names: Sequence[str] = (), more: int = 1) -> float:
+def sure(
+    answers: Sequence[Answer],
+    known: Known,
+    names: Sequence[str] = (),
+    more: int = 1,
+    voter: Voter | None = None,
+) -> float:
     """1 less the image mIoU that answers of ``more`` usual people are expected to add to the label.
 
     What they would settle: whether each object exists and what it is, for all that they can tell; they sharpen its
@@ -62,6 +69,7 @@ def sure(answers: Sequence[Answer], known: Known, names: Sequence[str] = (), mor
         known: As for ``consolidate``.
         names: As for ``consolidate``.
         more: Number of further answers.
+        voter: As for ``consolidate``; what it alone sees is a reason to ask.
 
     Returns:
         In [0, 1]; 0 where nobody could tell.
@@ -69,13 +77,11 @@ def sure(answers: Sequence[Answer], known: Known, names: Sequence[str] = (), mor
     given = people(answers)
     if not given:
         return 0.0
-    found = spots([image(given)], names)
-    beliefs, usual = known.of(found.workers), known.of([""])
-    missed = beliefs.objects * math.prod(sorted(beliefs.miss.tolist()))
+    found, beliefs, judged, missed = _weighed(given, known, names, voter)
+    usual = known.of([""])
     left = missed * float(usual.miss[0]) ** more
     if not len(found.image):
         return 1.0 - max(0.0, math.exp(-left) - math.exp(-missed))
-    judged = judge(found, beliefs)
     fused = judged.fused
     now = _label(judged, fused.expected_iou(beliefs.shared), found.names, missed)[1]
     sharper = fused._replace(variance=1 / (1 / fused.variance + more / usual.variance)).expected_iou(beliefs.shared)
@@ -86,6 +92,18 @@ def sure(answers: Sequence[Answer], known: Known, names: Sequence[str] = (), mor
         alone = float(expected_iou(np.zeros((1, 4)), usual.variance / more + usual.shared)[0])
         then = (math.fsum(judged.exists * sharper) + (missed - left) * alone) / (objects + missed)
     return 1.0 - max(0.0, then - now)
+
+
+def _weighed(
+    given: Sequence[Person], known: Known, names: Sequence[str], voter: Voter | None
+) -> tuple[Spots, Beliefs, Judged, float]:
+    """The spots of one image with what is believed of their workers and of them, and the objects that nobody drew."""
+    found = spots([image(given)], names)
+    beliefs = known.of(found.workers)
+    judged = judge(found, beliefs)
+    if voter is not None:
+        return found, beliefs, *voter.vote(found, judged, beliefs)
+    return found, beliefs, judged, beliefs.objects * math.prod(sorted(beliefs.miss.tolist()))
 
 
 def _label(judged: Judged, iou: FloatArray, names: Sequence[str], unseen: float) -> tuple[dict[str, Any], float]:

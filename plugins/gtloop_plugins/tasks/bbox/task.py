@@ -15,6 +15,7 @@ from gtloop.labels import Box, BoxesLabel, binary_entropy, clip_box, iou_matrix
 from gtloop.records import Answer, Item, Payload, Raw
 from gtloop_plugins.tasks.bbox import consolidation, evaluation, matching, people, workers
 from gtloop_plugins.tasks.bbox.beliefs import Known
+from gtloop_plugins.tasks.bbox.voter import Model, Voter
 
 SLACK = 1.0
 """Pixels by which a box may stick out of its image; it is clipped."""
@@ -66,7 +67,7 @@ class BBox(Task):
     )
     consolidation = "bbox-posterior-2"
 
-    _known: tuple[Mapping[str, Any], Known] | None = None
+    _known: tuple[Mapping[str, Any], Known, Model | None] | None = None
 
     def form(self) -> Form:
         """One primitive: any number of boxes, each with a category."""
@@ -112,9 +113,16 @@ class BBox(Task):
         """Objects that probably exist, each with a robust box and a vote on its category: ``consolidation``."""
         return consolidation.consolidate(answers, self._beliefs(skills), self.context.categories)
 
+    def assist(self, answers: Sequence[Answer], skills: Mapping[str, Any], raw: Raw) -> Consolidated:
+        """``consolidate`` with a model's vote, weighed by how people took its boxes before: ``voter``."""
+        return consolidation.consolidate(
+            answers, self._beliefs(skills), self.context.categories, self._voter(skills, raw)
+        )
+
     def sure(self, answers: Sequence[Answer], skills: Mapping[str, Any], hint: Hint, more: int) -> float:
         """1 less the image mIoU that ``more`` answers are expected to add: ``consolidation.sure``."""
-        return consolidation.sure(answers, self._beliefs(skills), self.context.categories, more)
+        voter = self._voter(skills, hint.raw)
+        return consolidation.sure(answers, self._beliefs(skills), self.context.categories, more, voter)
 
     def clip(self, payload: Payload, item: Item) -> Payload:
         """A box that is corrected for its drawers' habits may leave the image; it ends at the border."""
@@ -126,7 +134,10 @@ class BBox(Task):
     def skills(
         self, answers: Sequence[Sequence[Answer]], previous: Mapping[str, Any], hints: Sequence[Hint] = ()
     ) -> dict[str, Any]:
-        """Misses, boxes of nothing, right categories, bias and spread of each worker's boxes: ``workers.learn``."""
+        """Misses, boxes of nothing, right categories, bias and spread of each worker's boxes: ``workers.learn``.
+
+        Of a model the same, by score: ``voter.learn``.
+        """
         return workers.learn(answers, previous, hints, self.context.categories)
 
     def skill(self, skills: Mapping[str, Any]) -> dict[str, float]:
@@ -134,9 +145,16 @@ class BBox(Task):
         return self._beliefs(skills).qualities()
 
     def _beliefs(self, skills: Mapping[str, Any]) -> Known:
+        return self._read(skills)[1]
+
+    def _voter(self, skills: Mapping[str, Any], raw: Raw | None) -> Voter | None:
+        model = self._read(skills)[2]
+        return None if raw is None or model is None else Voter(model, raw, self.context.categories)
+
+    def _read(self, skills: Mapping[str, Any]) -> tuple[Mapping[str, Any], Known, Model | None]:
         if self._known is None or self._known[0] is not skills:
-            self._known = skills, Known(skills)
-        return self._known[1]
+            self._known = skills, Known(skills), Model.read(skills)
+        return self._known
 
     def worker(self, rng: np.random.Generator) -> dict[str, Any]:
         """A persona; keys in ``people.worker``."""

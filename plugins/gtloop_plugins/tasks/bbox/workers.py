@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gtloop.interfaces import Hint
 from gtloop.labels import FloatArray, iou_matrix
 from gtloop.records import Answer
+from gtloop_plugins.tasks.bbox import voter
 from gtloop_plugins.tasks.bbox.answers import Drawn, Person, Spots, drawn, image, people, spots
 from gtloop_plugins.tasks.bbox.beliefs import COUNTS, FIRST, WIDTH, Beliefs, Statistics
 from gtloop_plugins.tasks.bbox.fusion import errors
@@ -35,7 +36,8 @@ def learn(
     Expectation-maximisation: judge every object with what is believed of the workers, count how each of them did,
     believe anew. A box's error is against the consensus of the others, whose own variance is taken off, so nobody is
     measured against oneself. Items with a known label count against that label, and start the rounds. Items answered
-    by one person teach nothing.
+    by one person teach nothing. A model's predictions are compared with what people make of the items, and change
+    nothing about people.
 
     Args:
         answers: Of each item.
@@ -47,7 +49,8 @@ def learn(
     golds = [h.gold for h in hints] or [None] * len(given)
     order = sorted(range(len(given)), key=lambda k: (given[k], golds[k] is None, repr(golds[k])))
     known = [(given[k], drawn(gold)) for k in order if (gold := golds[k]) is not None and given[k]]
-    images = [image(given[k]) for k in order if golds[k] is None and len(given[k]) > 1]
+    taught = [k for k in order if golds[k] is None and len(given[k]) > 1]
+    images = [image(given[k]) for k in taught]
     if not known and not images:
         return dict(previous)
     found = spots(images, names)
@@ -61,7 +64,12 @@ def learn(
         wide = np.zeros_like(before.rows)
         wide[index] = rows
         now = before.plus(wide, everything)
-    return now.json()
+    raws = [hints[k].raw if hints else None for k in taught]
+    model = previous.get(voter.MODEL)
+    if any(raw is not None for raw in raws):
+        beliefs = now.beliefs().of(index)
+        model = voter.learn(found, judge(found, beliefs), raws, names, model or {})
+    return now.json() if model is None else {**now.json(), voter.MODEL: model}
 
 
 def _count(spots: Spots, beliefs: Beliefs, judged: Judged) -> tuple[FloatArray, FloatArray]:
