@@ -1,28 +1,38 @@
 """When to look: does the run that chooses by itself cost much more than the best fixed plan in hindsight?
 
     python benchmarks/look.py --seeds 10 --json look.json
+    python benchmarks/look.py --seeds 10 --ridge 100
 
 Whole runs on photographs of digits (``shared/data``), simulated people, a model that fits in a second, three answers of
 $.036 and a fee of $.08 an image, by people or machine. Fixed plans look after so many labels; the other weighs that
-each round (``loop.look = "cheapest"``). All start from the same random labels. Costs are shares of what people alone
-would cost.
+each round (``loop.look = "cheapest"``), and may wait a batch longer than the last of them. All start from the same
+random labels. Costs are shares of what people alone would cost; each run says what it cost, and what it had weighed.
+
+With the usual ridge of 1 the model is at its worst in mid-run, where it has as many labels as features (double
+descent).
+With 100 it only gets better.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import planning
 from planning import digits, source
 
+import gtloop
 from gtloop import config
+from gtloop.caching import FOLDER
+from gtloop.events import Considered
 from gtloop.registry import Registry
 from gtloop.run import run_or_resume
 
@@ -40,38 +50,66 @@ SIZES = {"sizes.validation": 150, "sizes.train": 150, "sizes.batch": 100, "run.s
 
 def plans() -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {f"at {n}": {"sizes.look_at": n} for n in FIXED}
-    return {**found, "cheapest": {"sizes.look_at": 900, "loop.look": "cheapest", "loop.explore": 0.1}}
+    return {**found, "cheapest": {"sizes.look_at": 900, "loop.look": "cheapest", "loop.explore": 0.2}}
 
 
-def measure(job: tuple[str, str, int, str]) -> tuple[str, str, int, float, float]:
-    """One whole run: its cost as a share of people's alone, and the share labelled by machine."""
-    name, plan, seed, scratch = job
+class Measured(NamedTuple):
+    """One whole run: cost as a share of people's alone, share labelled by machine, labels of people before the look."""
+
+    name: str
+    plan: str
+    seed: int
+    cost: float
+    machine: float
+    looked_at: int
+    weighed: str
+    """A round each: labels so far, expected cost of looking now and of the best later look (shares of all-human)."""
+
+
+def measure(job: tuple[str, str, int, float, str]) -> Measured:
+    name, plan, seed, ridge, scratch = job
+    planning.RIDGE = ridge
+    os.environ[FOLDER] = f"{scratch}/fits-{seed}"  # equal fits are made once for all plans
     folder = Path(tempfile.mkdtemp(dir=scratch))
     flags, labelled = digits(folder, 20_000 + seed, IMAGES)
     flags |= {"run.annotator": "synthetic", "run.seed": seed, "annotators.synthetic": {"noise": 0.2, "spammers": 0.0}}
     flags |= JOBS[name] | PRICES | SIZES | plans()[plan] | source(folder, "job", labelled)
     registry = Registry.load(extra_modules=["planning"])
     _, found = run_or_resume(folder / "run", config.load(None, flags), registry)
+    asked, looked_at, weighed, alone = 0, 0, [], found["cost_usd"]["if_all_human"]
+    for entry in gtloop.open(folder / "run").events():
+        e = entry.event
+        if e.type == "looked":
+            looked_at = asked
+        asked += e.requests.rows if e.type == "batch-committed" else 0
+        if isinstance(e, Considered) and e.plans:
+            now, *later = (round((p.cost / 1e6 + alone * asked / IMAGES) / alone, 3) for p in e.plans)
+            weighed.append(f"{asked}: {now} / {min(later, default=now)}")
     shutil.rmtree(folder)
-    cost = found["cost_usd"]
-    return name, plan, seed, cost["total"] / cost["if_all_human"], found["saving_items"]
+    cost = found["cost_usd"]["total"] / alone
+    return Measured(name, plan, seed, cost, found["saving_items"], looked_at, "; ".join(weighed))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--ridge", type=float, default=planning.RIDGE, help="of the model: how much it smooths")
     parser.add_argument("--only", default="", help="jobs whose name holds this")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--json", help="write the figures here")
     args = parser.parse_args()
+    seeds = range(args.first_seed, args.first_seed + args.seeds)
     began, cost = time.perf_counter(), {}
     with tempfile.TemporaryDirectory(prefix="gtloop-look-") as scratch, ProcessPoolExecutor(args.jobs) as workers:
-        todo = [(n, p, s, scratch) for n in JOBS if args.only in n for s in range(args.seeds) for p in plans()]
-        for name, plan, seed, share, _ in workers.map(measure, todo):
-            cost[name, plan, seed] = share
+        todo = [(n, p, s, args.ridge, scratch) for s in seeds for n in JOBS if args.only in n for p in plans()]
+        for m in workers.map(measure, todo):
+            cost[m.name, m.plan, m.seed] = m.cost
+            told = f"; weighed {m.weighed}" if m.weighed else ""
+            print(f"seed {m.seed}, {m.name}, {m.plan}: {m.cost:.3f}, looked at {m.looked_at}{told}", flush=True)
     ok, shown = True, []
     for name in dict.fromkeys(n for n, _, _ in cost):
-        table = {p: np.array([cost[name, p, s] for s in range(args.seeds)]) for p in plans()}
+        table = {p: np.array([cost[name, p, s] for s in seeds]) for p in plans()}
         fixed = np.array([table[p] for p in table if p != "cheapest"])
         ratio = table["cheapest"] / fixed.min(axis=0)
         best = min((p for p in table if p != "cheapest"), key=lambda p: float(table[p].mean()))

@@ -29,13 +29,16 @@ def embedding_due(job: Job) -> bool:
     return embedded is None or embedded.rows < len(job.items)
 
 
-def rank(job: Job, rows: Rows, n: int) -> tuple[Rows, str]:
+def rank(job: Job, rows: Rows, n: int, predictions: str | None = None) -> tuple[Rows, str]:
     """The sampler's ``n`` best of ``rows`` and its reason; random where what it needs is not there.
+
+    Goes by ``predictions`` at that path, by default those of the model of now.
 
     Raises:
         PluginFault: The sampler picked something else than distinct rows that it was shown.
     """
-    sampler, view = job.plugins.sampler, _view(job, rows)
+    model = job.state.facts.model
+    sampler, view = job.plugins.sampler, _view(job, rows, predictions or (model.predicted if model else None))
     generator = rng(job.seed, "pick", len(job.state.facts.batches) + 1)
     lacking = sorted(sampler.needs - view.columns.keys())
     if lacking:
@@ -57,12 +60,11 @@ def rank(job: Job, rows: Rows, n: int) -> tuple[Rows, str]:
     return ranking.astype(np.int32), str(reason)
 
 
-def _view(job: Job, rows: Rows) -> PoolView:
+def _view(job: Job, rows: Rows, predictions: str | None) -> PoolView:
     """The candidates of ``rows`` that have what there is to have: predictions, embeddings."""
-    model = job.state.facts.model
     view = PoolView(rows)
-    if model is not None and model.predicted is not None:
-        known, columns, _ = read_predictions(job, model.predicted, rows)
+    if predictions is not None:
+        known, columns, _ = read_predictions(job, predictions, rows)
         columns["score"] = score(job, columns).astype(np.float32)
         view = PoolView(known, columns)
     sampler = job.plugins.sampler
@@ -72,7 +74,7 @@ def _view(job: Job, rows: Rows) -> PoolView:
 
 
 def _with_embeddings(job: Job, view: PoolView) -> PoolView:
-    training = job.state.rows(HUMAN, TRAIN)
+    training = np.setdiff1d(job.state.rows(HUMAN, TRAIN), view.rows)  # what is shown counts as not labelled yet
     embedded, vectors = read_embeddings(job, np.union1d(view.rows, training))
     shown = np.isin(embedded, view.rows)
     if not shown.any():

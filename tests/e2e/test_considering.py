@@ -5,13 +5,19 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import numpy as np
 import pytest
 import runs
+from hypothesis import given as sampled
+from hypothesis import strategies as st
 
 import gtloop
-from gtloop.considering import Curve, _fit
+from gtloop.considering import SPREAD, USUAL, Curve, fitted_curve
 from gtloop.events import BatchCommitted, Considered, Looked
+from gtloop.picking import asked
+from gtloop.state import COLUMNS, HUMAN, MACHINE, State
 
 CHEAPEST = {
     "loop__look": "cheapest", "sizes__validation": 40, "sizes__train": 20, "sizes__batch": 10, "sizes__look_at": 110,
@@ -40,7 +46,6 @@ def test_each_round_is_weighed_once_and_the_look_follows_the_choice(unbroken: Pa
     weighed = [e for e in seen if isinstance(e, Considered)]
     assert weighed
     assert len({e.turn for e in weighed}) == len(weighed)
-    assert weighed[0].choice == "train", "one round says nothing about how fast the model learns"
     for event, after in itertools.pairwise(seen):
         if isinstance(event, Considered):
             assert isinstance(after, Looked) == (event.choice == "look")
@@ -76,30 +81,84 @@ def test_a_run_that_is_killed_weighs_alike(images: tuple[Path, Path], unbroken: 
 
 
 def test_the_cap_on_exploration_holds(images: tuple[Path, Path], tmp_path: Path) -> None:
-    """A curve that promises much for ever: the look comes at the planned labels and the share beyond them."""
-    from unittest.mock import patch
-
+    """Where nothing can be weighed, the look comes at the planned labels and the share beyond them."""
     given = runs.settings(*images, **{**CHEAPEST, "sizes__look_at": 70, "loop__explore": 0.1})
-    with patch("gtloop.considering._fit", lambda points: None):
+    with patch("gtloop.considering.FEWEST", 10**6):
         runs.run_here(tmp_path / "run", given)
     seen = events(tmp_path / "run", BatchCommitted, Looked)
-    asked = 0
+    before = 0
     for event in seen:
         if isinstance(event, Looked):
             break
-        asked += event.requests.rows
-    assert 70 + 20 <= asked <= 70 + 20 + 10
+        before += event.requests.rows
+    assert 70 + 20 <= before <= 70 + 20 + 10
 
 
-def test_the_curve_is_a_power_law_between_0_and_1() -> None:
-    assert _fit([(100, 0.4)]) is None
-    assert _fit([(100, 0.4), (100, 0.3)]) is None
-    curve = _fit([(100, 0.4), (400, 0.2)])
-    assert curve is not None
-    assert curve.slope == pytest.approx(0.5)
-    assert curve.left(100, 400) == pytest.approx(0.5)
-    assert _fit([(100, 0.2), (400, 0.4)]) == Curve(0.0)
-    assert _fit([(100, 0.9), (200, 0.1)]) == Curve(1.0)
+def test_a_look_that_would_label_nothing_waits(images: tuple[Path, Path], tmp_path: Path) -> None:
+    """No such promise can be shown by 40 images: of equal plans, that which can't be taken back comes last."""
+    given = runs.settings(*images, **{**CHEAPEST, "promise__max_loss": 0.0001})
+    runs.run_here(tmp_path / "run", given)
+    weighed = events(tmp_path / "run", Considered)
+    assert weighed
+    assert all(p.share == 0 for e in weighed for p in e.plans)
+    assert {e.choice for e in weighed} == {"train"}
+
+
+def test_random_items_are_thinned_as_the_pool_is(images: tuple[Path, Path], tmp_path: Path) -> None:
+    given = runs.settings(*images, **{**CHEAPEST, "run__sampler": "uncertainty", "promise__max_loss": 0.0001})
+    root = tmp_path / "run"
+    runs.run_here(root, given)
+    opened, picked, before = gtloop.open(root), 0, set()
+    for event in events(root, BatchCommitted, Considered):
+        if isinstance(event, BatchCommitted):
+            picked += (event.requests.rows) * (event.phase == "active")
+            continue
+        assert event.thinned is not None
+        gone = set(opened.store.read(event.thinned)["row"])
+        assert before <= gone
+        # of 20 random training items and 180 others, alike shares
+        assert abs(len(gone) / 20 - (picked + 10) / 180) < 0.5 / 20 + 1e-9
+        before = gone
+    assert before
+    assert opened.state.columns["random"][sorted(before)].all()
+
+
+def test_an_event_of_an_older_run_says_nothing_of_thinning() -> None:
+    old = {"iteration": 4, "turn": 3, "examples": 30, "loss": 0.1, "choice": "train", "plans": [], "why": "so"}
+    assert Considered.model_validate(old).thinned is None
+
+
+def test_checks_of_an_audit_bring_no_look_forward() -> None:
+    state = State()
+    state.columns = {name: np.zeros(4, kind) for name, kind in COLUMNS.items()}
+    state.columns["attempts"][:] = (1, 2, 1, 0)
+    state.columns["audited"][2] = True
+    state.status[:] = (HUMAN, HUMAN, HUMAN, MACHINE)
+    assert asked(state) == 2
+
+
+def test_one_round_says_nothing_of_the_curve() -> None:
+    usual = Curve(USUAL, SPREAD)
+    assert fitted_curve([(100, 0.4)], 50) == usual
+    assert fitted_curve([(100, 0.4), (100, 0.3)], 50) == usual
+    assert Curve(0.5, 0.1).left(100, 400) == pytest.approx(0.5)
+    assert Curve(0.5, 0.1).left(100, 400, -9) == 1.0
+    assert Curve(0.5, 0.1).left(100, 400, 9) == pytest.approx(0.25)
+
+
+@sampled(
+    st.floats(0, 1), st.integers(30, 100_000), st.sets(st.sampled_from(range(50, 5000, 50)), min_size=2, max_size=6)
+)
+def test_the_curve_lies_between_what_is_usual_and_what_was_seen(slope: float, n: int, sizes: set[int]) -> None:
+    found = fitted_curve([(size, 0.5 * (size / 50) ** -slope) for size in sorted(sizes)], n)
+    assert min(slope, USUAL) - 1e-9 <= found.slope <= max(slope, USUAL) + 1e-9
+    assert 0 < found.spread <= SPREAD
+
+
+def test_many_losses_outweigh_what_is_usual() -> None:
+    sizes = (100, 200, 400, 800, 1600)
+    assert fitted_curve([(n, 4 / n**0.7) for n in sizes], 20_000).slope == pytest.approx(0.7, abs=0.01)
+    assert abs(fitted_curve([(n, 4 / n**0.7) for n in sizes[:2]], 30).slope - USUAL) < 0.2
 
 
 def test_settings_that_do_not_choose_are_weighed_never(images: tuple[Path, Path], tmp_path: Path) -> None:
