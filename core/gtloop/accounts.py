@@ -3,12 +3,38 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from math import ceil
 from typing import Any
 
 from gtloop.facts import Facts
-from gtloop.money import half_up, show, usd
+from gtloop.money import half_up, micro, show, usd
 from gtloop.settings import Settings
 from gtloop.state import State
+
+
+def affordable(state: State, settings: Settings) -> int | None:
+    """How many more items the budget can pay people for, at the worst-case price, test images among them.
+
+    None: nothing limits them.
+    """
+    budget = settings.run.budget_usd
+    left, price = state.facts.bill.left(None if budget is None else micro(budget)), worst_case(state, settings, 1)
+    if left is None or price == 0:
+        return None
+    n = left // price
+    few = int(n / (1 + settings.people.gold_share)) if state.facts.gold is not None else n
+    return few if few + tests_among(state, settings, few) <= n else max(0, few - 1)
+
+
+def tests_among(state: State, settings: Settings, items: int) -> int:
+    """How many images that test people are mixed into a batch of ``items``, at most."""
+    gold = state.facts.gold
+    return 0 if gold is None else min(gold.rows, ceil(settings.people.gold_share * items))
+
+
+def worst_case(state: State, settings: Settings, requests: int) -> int:
+    """What as many requests cost at most, micro-dollars."""
+    return requests * state.rates.request(settings.run.workers)
 
 
 def costs(state: State, settings: Settings, items: int) -> dict[str, float]:

@@ -14,15 +14,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gtloop import accounts
 from gtloop.errors import BadImage, ConfigError, RunError, SourceError, blame
 from gtloop.events import AnyEvent, AuditAsked, AuditConcluded, BudgetReached, FileRef, RegionDemoted
 from gtloop.images import open_image
 from gtloop.interfaces import Consolidated, Hint
 from gtloop.job import Job, labels_of
+from gtloop.money import micro
 from gtloop.people import known_skills, label_of, read_answers, usable_answers
-from gtloop.picking import GONE, Wanted, commit_requests, gone, quarantine
+from gtloop.picking import GONE, Wanted, affordable, commit_requests, gone, quarantine, with_tests
 from gtloop.regions import Region, failing, measure, qualities, regions, shares
-from gtloop.state import MACHINE
+from gtloop.settings import Settings
+from gtloop.state import MACHINE, State
+from gtloop.store import Store
+
+NONE_LEFT = "there is no machine label left to check"
 
 # ------------------------------------------------------------------------------------------- asking
 
@@ -38,8 +44,47 @@ def asked(job: Job, letter: int, body: dict[str, Any]) -> list[AnyEvent]:
     if not isinstance(n, int) or n < 1:
         raise ConfigError(f"audit: {n!r} machine labels can't be checked; give a number from 1 on")
     if not any(len(r.left(job.state)) for r in regions(job.store, job.state, job.seed)):
-        raise RunError("there is no machine label left to check")
+        raise RunError(NONE_LEFT)
     return [AuditAsked(iteration=job.state.iteration, letter=letter, n=n, why=body.get("why", ""))]
+
+
+class AuditCost(NamedTuple):
+    """What an audit comes to at most, beforehand."""
+
+    items: int
+    """Machine labels that are checked: no more than there are, than earlier wishes leave, and than the budget pays."""
+    tests: int
+    """Images that test people, mixed in."""
+    answers: int
+    most: int
+    """Micro-dollars, all answers and fees."""
+    left: int | None
+    """Micro-dollars that the budget has left before it; None: there is no budget."""
+    short: int
+    """Machine labels that the budget does not pay for."""
+
+
+def audit_cost(store: Store, state: State, settings: Settings, n: int) -> AuditCost:
+    """What it costs at most to have ``n`` more machine labels checked, as things stand.
+
+    Raises:
+        RunError: There is none to check.
+    """
+    waiting, budget = sum(state.facts.audits_asked), settings.run.budget_usd
+    there = sum(len(r.left(state)) for r in regions(store, state, settings.run.seed)) - waiting
+    if there <= 0:
+        raise RunError(NONE_LEFT)
+    wanted, most = min(n, there), accounts.affordable(state, settings)
+    items = wanted if most is None else min(wanted, max(0, most - waiting))
+    tests = accounts.tests_among(state, settings, items)
+    return AuditCost(
+        items=items,
+        tests=tests,
+        answers=(items + tests) * settings.run.workers,
+        most=accounts.worst_case(state, settings, items + tests),
+        left=state.facts.bill.left(None if budget is None else micro(budget)),
+        short=wanted - items,
+    )
 
 
 def audit_step(job: Job) -> Callable[[Job], list[AnyEvent]] | None:
@@ -75,19 +120,19 @@ def pick_audit(job: Job) -> list[AnyEvent]:
     else:
         wanted, reason = _by_rate(job), f"promise.audit_rate = {job.settings.promise.audit_rate:g}: a random sample"
     reason += " of the machine labels checked"
-    price, left = s.rates.request(job.settings.run.workers), f.bill.left(job.budget)
-    if left is not None and price and sum(wanted) * price > left:
-        if left < price:
-            return [BudgetReached(iteration=s.iteration, needed=price, left=left)]
-        reason += f"; the budget pays {left // price} of {sum(wanted)}"
-        wanted = shares(left // price, wanted)
+    price, most = s.rates.request(job.settings.run.workers), affordable(job)
+    if sum(wanted) > most:
+        if not most:
+            return [BudgetReached(iteration=s.iteration, needed=price, left=f.bill.left(job.budget) or 0)]
+        reason += f"; the budget pays {most} of {sum(wanted)}"
+        wanted = shares(most, wanted)
     bad: dict[int, str] = {}
     rows = np.array([row for r, n in zip(every, wanted, strict=True) for row in _readable(job, r, n, bad)], np.int32)
     events: list[AnyEvent] = [quarantine(job, bad, f"audit-{len(f.reasons) + 1:04d}")] if bad else []
     if len(rows) or f.audits_asked:  # a wish is fulfilled even where nothing is left to check
         number, n = len(f.batches) + 1, len(rows)
         batch = Wanted(rows, ["audit"] * n, [number] * n, job.settings.run.workers, price)
-        events.append(commit_requests(job, "audit", batch, reason))
+        events.append(commit_requests(job, "audit", with_tests(job, batch), reason))
     return events
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gtloop.errors import GtloopError, UsageError
+from gtloop.mistyping import MISTYPED, tell
 
 if TYPE_CHECKING:
     from gtloop.registry import Registry
@@ -111,7 +112,7 @@ def _add_run(app: typer.Typer) -> None:
         folder: Annotated[Path | None, typer.Option("--run", help="Run folder; resumed if it is there.")] = None,
         preset: Annotated[str | None, typer.Option(help="Named defaults: default or ground-truth.")] = None,
         seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
-        yes: Annotated[bool, typer.Option("--yes", help="Spend money after the probe without asking.")] = False,
+        yes: Annotated[bool, typer.Option("--yes", help="Ask nothing: start any plan, spend after the probe.")] = False,
         wait: Annotated[
             bool | None, typer.Option("--wait/--no-wait", help="Stay while people answer; default: at a page.")
         ] = None,
@@ -157,24 +158,33 @@ def _add_run(app: typer.Typer) -> None:
         if settings.run.source is None:
             raise UsageError("no images named: gtloop run IMAGES, or write a gtloop.toml with: gtloop init IMAGES")
         root = folder or default_folder(settings.run.source, settings.run.task)
+        ask = not (yes or as_json) and sys.stdin.isatty() and sys.stderr.isatty()
         with watched(ctx.obj.debug, as_json) as progress:
-            outcome, found = run_or_resume(root, settings, registry, yes=yes, wait=wait, progress=progress)
+            outcome, found = run_or_resume(
+                root, settings, registry, yes=yes, wait=wait, progress=progress, agree=partial(_agree, ask)
+            )
         if as_json:
             ctx.obj.json({"outcome": outcome, **found})
         else:
             typer.echo(found["summary"])
             if found.get("where"):
                 typer.echo(found["where"])
-            typer.echo(_next(outcome, root))
+            typer.echo(_next(outcome, root, found["lacking"]))
         raise typer.Exit(EXIT[outcome])
 
 
-def _next(outcome: str, root: Path) -> str:
+def _agree(ask: bool, why: str) -> bool:
+    """Whether to start all the same, where somebody can be asked; in a line of its own, as bars may be drawn below."""
+    return not ask or typer.confirm("Start all the same?", prompt_suffix=" [y/N]\n", show_default=False, err=True)
+
+
+def _next(outcome: str, root: Path, lacking: dict[str, Any]) -> str:
+    budget = f"--budget, to {lacking['budget_usd']:.2f} for the next look," if lacking["usd"] else "--budget"
     return {
         "finished": f"Finished. Look: gtloop report {root}   Take the labels: gtloop export {root} --format jsonl",
         "waiting": f"Waiting for people. Go on with the same command; look with: gtloop status {root}",
         "confirm": f"The probe is answered. Look at it with gtloop report {root}, then run again with --yes to go on.",
-        "budget": "Stopped by the budget. Raise --budget to go on with the same command.",
+        "budget": f"Stopped by the budget. Raise {budget} to go on with the same command.",
         "paused": f"Paused, as somebody asked. Go on with: gtloop run --run {root}",
         "cancelled": f"Cancelled. What there is: gtloop export {root} --format jsonl",
     }[outcome]
@@ -267,7 +277,12 @@ def main(argv: list[str] | None = None) -> None:
     blocked += [a.removeprefix("--block=") for a in args if a.startswith("--block=")]
     debug = "--debug" in args
     try:
-        build_app(Registry.load(block=blocked))(args, standalone_mode=True)
+        code = build_app(Registry.load(block=blocked))(args, prog_name="gtloop", standalone_mode=False)
+    except MISTYPED as e:
+        raise SystemExit(tell(e, args)) from None
+    except typer.Abort:  # Ctrl-C, or no more input, at a question
+        print("error: stopped", file=sys.stderr)
+        raise SystemExit(1) from None
     except GtloopError as e:
         if debug:
             raise
@@ -281,3 +296,4 @@ def main(argv: list[str] | None = None) -> None:
             text = f"{type(e).__name__}: {text} (a fault in gtloop: please report it with what --debug shows)"
         print(f"error: {text}", file=sys.stderr)
         raise SystemExit(1) from None
+    raise SystemExit(code or 0)

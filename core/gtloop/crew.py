@@ -11,14 +11,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gtloop.errors import ConfigError, blame
-from gtloop.events import AnswersSettled, AnyEvent, FileRef, PeopleAssessed, PricesQuoted
+from gtloop.events import AnswersSettled, AnyEvent, FileRef, PeopleAssessed, PricesQuoted, SettingsChanged
 from gtloop.facts import Facts
 from gtloop.interfaces import Rows
-from gtloop.job import Job
+from gtloop.job import Job, Plugins
 from gtloop.keyed import rng
-from gtloop.money import show
+from gtloop.money import micro, show
 from gtloop.people import answered_by, every_request, fitting, gold_labels, read_answers
 from gtloop.records import Answer, Payload, Settlement
+from gtloop.settings import Settings
+from gtloop.state import State
+from gtloop.store import Store
 
 PARTED = "has given {n} answers, as many as one person may"
 FAILED = "mean quality {q:.2f} on {n} test images, {least:g} is the least"
@@ -101,22 +104,38 @@ def quoted(job: Job) -> list[AnyEvent]:
     Raises:
         ConfigError: What is to be handed out already would then cost more than the budget has.
     """
-    quote, s = job.plugins.quote(), job.state
+    return _quoted(job.state, job.plugins, job.budget)
+
+
+def check_quote(state: State, event: SettingsChanged, store: Store, plugins: Plugins, settings: Settings) -> None:
+    """Refuse a change of settings, before it is made, that would cost more at the annotator than the budget has.
+
+    Raises:
+        ConfigError: As ``quoted`` would after it.
+    """
+    after, usd = State(), settings.run.budget_usd
+    after.columns, after.facts = state.columns, state.facts.model_copy(deep=True)  # the event changes facts only
+    after.apply(event, store)
+    _quoted(after, plugins, None if usd is None else micro(usd))
+
+
+def _quoted(s: State, plugins: Plugins, budget: int | None) -> list[AnyEvent]:
+    quote, name = plugins.quote(), plugins.annotator.name
     rates, bill = s.prices.rates(s.facts.bill.items), s.facts.bill
     if tuple(quote) == (s.facts.quote or (rates.base, 0)):
         return []
     waiting = s.unsubmitted() if rates.own(quote) else list(s.facts.open.values())
     more = sum(rates.quoted(quote).request(r.due) - r.reserved for r in waiting)
-    if job.budget is not None and more > 0 and bill.bound + more > job.budget:
+    if budget is not None and more > 0 and bill.bound + more > budget:
         raise ConfigError(
-            f"annotator {job.plugins.annotator.name!r} is dearer: what people are to be asked comes to "
+            f"annotator {name!r} is dearer: what people are to be asked comes to "
             f"{show(bill.bound + more)}; raise --budget to that, or take the annotator of before"
         )
     return [
         PricesQuoted(
             iteration=s.iteration,
-            annotator=job.plugins.annotator.name,
-            answers=job.settings.run.workers,
+            annotator=name,
+            answers=s.facts.settings["run"]["workers"],
             answer=quote.answer,
             fee=quote.fee,
         )

@@ -364,6 +364,7 @@ class Considered(Event):
     loss: float = Field(description="mean out-of-fold loss of random training items")
     choice: Literal["look", "train"]
     plans: tuple[Alternative, ...]
+    thinned: FileRef | None = Field(None, description="random training rows that the sampler would have taken by now")
     why: str
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gtloop.bounds import Floats, Rule
+from gtloop.counts import look_deltas
 from gtloop.errors import ConfigError, PluginFault
 
 Kind = Literal["selective", "dataset"]
@@ -61,6 +62,12 @@ class Promise:
             raise ConfigError(f"delta must lie between 0 and 1, got {self.delta}: 0.1 is usual")
         if self.looks < 1 or self.rungs < 1 or self.min_items < 1:
             raise ConfigError("looks, rungs and min_items must be at least 1")
+
+    def delta_of(self, look: int) -> float:
+        """Error probability of a stage's look number ``look``, from 1; beyond ``looks``, that of the last."""
+        if self.rule == "empirical":
+            return self.delta  # spends nothing: it certifies nothing
+        return look_deltas(self.delta, self.looks)[min(look, self.looks) - 1]
 
 
 @dataclass(frozen=True)

@@ -199,8 +199,6 @@ class Facts(BaseModel):
     deliverable: str | None = None  # folder of the latest model that labels
     consistent_in: int = 0  # stage in which it was measured how far people agree
     consistency: ev.ConsistencyMeasured | None = None
-    considered_at: int = 0  # turn
-    choice: Literal["", "look", "train"] = ""
     curve: list[tuple[int, float]] = Field(default_factory=list)  # examples and out-of-fold loss, a round each
     considered: ev.Considered | None = None
     looks: int = 0

@@ -96,9 +96,8 @@ def _embedded(s: State, e: ev.ItemsEmbedded, store: Store) -> None:
 
 
 def _considered(s: State, e: ev.Considered, store: Store) -> None:
-    f = s.facts
-    f.considered_at, f.choice, f.considered = e.turn, e.choice, e
-    f.curve.append((e.examples, max(e.loss, 1e-6)))
+    s.facts.considered = e
+    s.facts.curve.append((e.examples, max(e.loss, 1e-6)))
 
 
 def _looked(s: State, e: ev.Looked, store: Store) -> None:

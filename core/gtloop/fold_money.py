@@ -10,6 +10,7 @@ import numpy as np
 from gtloop import events as ev
 from gtloop.facts import Facts
 from gtloop.money import Rates
+from gtloop.records import known_seconds
 from gtloop.state import VALIDATION, State
 from gtloop.store import Store
 
@@ -19,8 +20,16 @@ def round_of(s: State, event: ev.Event) -> Facts.Round:
     return s.facts.rounds.setdefault(event.iteration, Facts.Round())
 
 
+def batch_round(s: State, request: Facts.Open) -> Facts.Round:
+    """The iteration in which people were asked."""
+    return s.facts.rounds.setdefault(request.batch, Facts.Round())
+
+
 def answered(s: State, e: ev.Event, t: dict[str, Any]) -> None:
-    """Pay for answers, from what is reserved for their requests as far as it goes, and count people's time."""
+    """Pay for answers, from what is reserved for their requests as far as it goes, and count people's time.
+
+    They belong to the iteration of their batch, whenever they come; late ones to closed requests to that of the event.
+    """
     f, kept, none = s.facts, s.rates.item_fee, np.zeros(len(t["price"]), np.int64)
     money = (t["price"], t.get("fee", none), t.get("over", none))  # older runs have one or two of these
     times = t.get("active_seconds", none)
@@ -29,12 +38,12 @@ def answered(s: State, e: ev.Event, t: dict[str, Any]) -> None:
         f.bill.human += int(price)
         f.bill.fees += int(fee)
         f.bill.overcharged += int(over)
-        round_of(s, e).cost += paid
+        (round_of(s, e) if request is None else batch_round(s, request)).cost += paid
         if request is not None:
             used = min(paid, max(0, request.reserved - kept))
             request.reserved -= used
             f.bill.reserved -= used
-        worked = float(seconds) if outcome != "declined" and np.isfinite(seconds) and seconds > 0 else 0.0
+        worked = known_seconds(float(seconds)) if outcome != "declined" else 0.0
         f.worked += worked
         if outcome != "declined" and request is not None and not request.aside and s.role[request.row] == VALIDATION:
             f.blind.answers += 1
@@ -51,12 +60,12 @@ def rejected(s: State, e: ev.Event, price: int, fee: int, over: int) -> None:
     round_of(s, e).cost -= price + fee
 
 
-def labelled(s: State, e: ev.Event) -> None:
+def labelled(s: State, request: Facts.Open) -> None:
     """The fee for an item that people have labelled."""
     fee = s.rates.item_fee
     s.facts.bill.fees += fee
     s.facts.bill.items += 1
-    round_of(s, e).cost += fee
+    batch_round(s, request).cost += fee
 
 
 def machine(s: State, e: ev.Event, n: int) -> None:

@@ -57,7 +57,7 @@ def committed(s: State, e: ev.BatchCommitted, store: Store) -> None:
     if e.phase == "review":
         f.reviews.pop(0)
     if e.phase == "audit":
-        s.columns["audited"][every] = True
+        s.columns["audited"][every[[a == "audit" for a in aside]]] = True
         del f.audits_asked[:1]
     if e.moved is not None:
         to_training(s, store.read(e.moved, ["row"])["row"])
@@ -92,7 +92,7 @@ def extended(s: State, e: ev.AnswersExtended, store: Store) -> None:
     t = store.read(e.requests, ["request", "answers", "closed"])
     for rid, answers, closed in zip(t["request"], t["answers"], t["closed"], strict=True):
         if closed:
-            _close(s, rid, e)
+            _close(s, rid)
         else:
             request = f.open[rid]
             request.want, request.full = int(answers), False
@@ -116,10 +116,10 @@ def collected(s: State, e: ev.AnswersCollected, store: Store) -> None:
             if reason == "complete" and rid in f.open and f.open[rid].want < f.open[rid].most:
                 f.open[rid].full = True  # maybe it is to have more
             else:
-                _close(s, rid, e)
+                _close(s, rid)
 
 
-def _close(s: State, rid: str, e: ev.Event) -> None:
+def _close(s: State, rid: str) -> None:
     """Release what is left of a reservation; a request that brought nothing is asked again."""
     f = s.facts
     request = f.open.pop(rid, None)
@@ -133,7 +133,7 @@ def _close(s: State, rid: str, e: ev.Event) -> None:
             tally.due, tally.came = tally.due + request.whole, tally.came + min(request.got, request.whole)
     if request.aside == "audit":
         if request.got:
-            money.labelled(s, e)
+            money.labelled(s, request)
         if request.got or not f.cancelled:
             f.checked[rid] = request.row
     elif request.aside:  # its item has its label already, and is billed for that
@@ -141,7 +141,7 @@ def _close(s: State, rid: str, e: ev.Event) -> None:
         if request.got:
             closed[rid] = request.row
     elif request.got:
-        money.labelled(s, e)
+        money.labelled(s, request)
         f.ripe[rid] = request.row
     elif f.cancelled:
         _back(s, request.row)

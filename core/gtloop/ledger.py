@@ -7,6 +7,7 @@ a web page, requests to change something): an entry is acknowledged when its row
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -215,14 +216,12 @@ class Lock:
         self._file: IO[str] | None = None
 
     def __enter__(self) -> Lock:
-        import fcntl
-
         try:
             self._file = self._path.open("a+")
         except OSError as e:
             raise RunError(f"{self._path.parent} can't be written ({e.strerror}); name another with --run") from None
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._take(self._file)
         except OSError:
             self._file.seek(0)
             pid = self._file.read().strip() or "unknown"
@@ -236,6 +235,32 @@ class Lock:
         self._file.flush()
         return self
 
+    @staticmethod
+    def _take(file: IO[str]) -> None:
+        """Lock; more than once, as somebody may just be looking whether it is (``driven``)."""
+        import fcntl
+
+        for pause in (0.02, 0.05, 0.1):
+            try:
+                return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(pause)
+        return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         if self._file is not None:
             self._file.close()
+
+
+def driven(run: Path) -> bool:
+    """Whether a process drives the run now; a killed one does not. True where that can't be told."""
+    import fcntl
+
+    try:
+        with (run / "driver.lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False

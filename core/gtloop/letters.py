@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from gtloop import audit, config
-from gtloop.crew import quoted
+from gtloop.crew import check_quote, quoted
 from gtloop.errors import ConfigError, GtloopError, RunError
 from gtloop.events import (
     AnyEvent,
@@ -72,7 +72,9 @@ def _settings(job: Job, letter: int, body: dict[str, Any]) -> list[AnyEvent]:
     plugins = Plugins(new, job.registry, job.root, job.state.facts)
     if job.observers is not None:
         plugins.observers()
-    return [SettingsChanged(iteration=job.state.iteration, changes=changes, letter=letter)]
+    event = SettingsChanged(iteration=job.state.iteration, changes=changes, letter=letter)
+    check_quote(job.state, event, job.store, plugins, new)
+    return [event]
 
 
 def check_affordable(state: State, old: Settings, new: Settings) -> None:

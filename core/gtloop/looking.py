@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from bisect import bisect_right
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,8 +24,9 @@ from gtloop.interfaces import Rows
 from gtloop.job import Job
 from gtloop.keyed import rng
 from gtloop.predictions import raws, read_predictions, score
-from gtloop.promise import Evidence, SliceResult, certify, look_deltas
+from gtloop.promise import Evidence, SliceResult, certify
 from gtloop.records import Certificate, Payload
+from gtloop.spending import payable
 from gtloop.state import HUMAN, POOL
 
 
@@ -39,23 +39,25 @@ class Gathered(NamedTuple):
     calibration: Calibration
 
 
-def look(job: Job, *, certify_now: bool = True) -> Looked:
-    """Certify what the current model predicts; ``certify_now`` False where there is no model."""
+def look(job: Job) -> Looked:
+    """Certify what the current model predicts."""
     started, s = time.monotonic(), job.state
     number = s.facts.looks + 1
     model = s.facts.model
-    if not certify_now or model is None or model.predicted is None:
+    if model is None or model.predicted is None:
         why = model.fault if model is not None and model.fault else "there is no model"
         return Looked(iteration=s.iteration, look=number, model=None, delta=0, certificates=(), labels=None,
                       why=f"no machine labels, because {why}")  # fmt: skip
     gathered = gather(job, model, number)
-    delta, apart = delta_of(job, number), drift(gathered.evidence)
+    delta, apart = job.promise.delta_of(s.stage_looks + 1), drift(gathered.evidence)
     total = s.promised_items()
     results, accepted = certify(gathered.evidence, job.promise, delta, total)
     evidence = _write_evidence(job, number, gathered, accepted)
     is_pool = np.isnan(gathered.evidence.quality)
-    certificates = tuple(_certificate(job, number, r, gathered, accepted & is_pool, evidence) for r in results)
-    paid, trimmed = _payable(job, gathered.rows, accepted, is_pool)
+    paid = payable(job, gathered.rows, accepted, is_pool)
+    certificates = tuple(
+        _certificate(job, number, r, gathered, accepted & is_pool, paid & is_pool, evidence) for r in results
+    )
     labels = _label(job, number, model, gathered, paid & is_pool, tuple(zip(results, certificates, strict=True)))
     retired = None
     own = paid & ~is_pool
@@ -72,17 +74,9 @@ def look(job: Job, *, certify_now: bool = True) -> Looked:
         cut=gathered.calibration.cut,
         fitted=_write_fitted(job, number, gathered.calibration),
         drift=apart,
-        why="; ".join(filter(None, (_sentence(results, labels, trimmed), alarm(apart)))),
+        why="; ".join(filter(None, (_sentence(certificates, labels), alarm(apart)))),
         seconds=round(time.monotonic() - started, 3),
     )
-
-
-def delta_of(job: Job, number: int) -> float:
-    """Error probability of a look."""
-    p = job.promise
-    if p.rule == "empirical":
-        return p.delta  # spends nothing: it certifies nothing
-    return look_deltas(p.delta, p.looks)[number - 1 - job.state.facts.stage.looks]
 
 
 # ----------------------------------------------------------------------------------------- evidence
@@ -200,10 +194,23 @@ def _write_fitted(job: Job, number: int, calibration: Calibration) -> FileRef | 
 
 
 def _certificate(
-    job: Job, number: int, r: SliceResult, g: Gathered, labelled: NDArray[np.bool_], evidence: FileRef
+    job: Job,
+    number: int,
+    r: SliceResult,
+    g: Gathered,
+    accepted: NDArray[np.bool_],
+    paid: NDArray[np.bool_],
+    evidence: FileRef,
 ) -> Certificate:
     """The record of one slice; its threshold is a score of the model that labels, not a quantile."""
-    inside = labelled & np.isin(g.evidence.slice, r.members)
+    mine = np.isin(g.evidence.slice, r.members)
+    inside, labelled = accepted & mine, int((paid & mine).sum())
+    part = ""
+    if labelled < inside.sum():
+        part = (
+            f"; a random {labelled} of these {r.pool} are labelled, as the budget pays no more fees; what is shown is "
+            f"about all {r.pool}"
+        )
     return Certificate(
         look=number,
         slice=r.slice,
@@ -213,6 +220,7 @@ def _certificate(
         delta=r.delta,
         n=r.n,
         pool=r.pool,
+        labelled=labelled,
         s0=r.s0,
         p=r.p,
         threshold=float(g.raw_score[inside].min()) if inside.any() else None,
@@ -223,7 +231,7 @@ def _certificate(
         rungs=r.rungs,
         test=TEST,
         uniform=g.evidence.uniform,
-        why=r.why,
+        why=r.why + part,
         evidence=evidence.path,
         sha256=evidence.sha256,
     )
@@ -261,28 +269,9 @@ def _label(
     return ref
 
 
-def _payable(job: Job, rows: Rows, accepted: NDArray[np.bool_], is_pool: NDArray[np.bool_]) -> tuple[Any, int]:
-    """(m,) mask of the accepted rows that the budget pays the machine fee for, and how many it does not.
-
-    A random sample of pool and validation alike, so that what is left of both is still alike.
-    """
-    bill, prices, labels = job.state.facts.bill, job.state.prices, int((accepted & is_pool).sum())
-    left = bill.left(job.budget)
-    if left is None or prices.fees(prices.machine_fee, bill.items, labels) <= left:
-        return accepted, 0
-    paid = bisect_right(range(1, labels + 1), left, key=lambda n: prices.fees(prices.machine_fee, bill.items, n))
-    at = np.flatnonzero(accepted)
-    at = at[np.argsort(job.order("payable")[rows[at]], kind="stable")]
-    chosen = np.zeros(len(rows), np.bool_)
-    chosen[at[np.cumsum(is_pool[at]) <= paid]] = True
-    return chosen, labels - paid
-
-
-def _sentence(results: list[SliceResult], labels: FileRef | None, trimmed: int) -> str:
-    parts_ = [f"{r.slice}: {r.why}" if len(results) > 1 else r.why for r in results]
+def _sentence(certificates: tuple[Certificate, ...], labels: FileRef | None) -> str:
+    parts_ = [f"{c.slice}: {c.why}" if len(certificates) > 1 else c.why for c in certificates]
     text = "; ".join(parts_) or "the pool is empty"
     if labels is None and not text.startswith("no machine labels"):
         text = f"no machine labels, because {text}"
-    if trimmed:
-        text += f"; the budget does not pay the fee of {trimmed} more"
     return text

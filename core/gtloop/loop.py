@@ -17,9 +17,9 @@ from typing import Literal
 
 from gtloop.ahead import DUE, Pause, people_at_work
 from gtloop.audit import audit_step
-from gtloop.considering import consider, consideration_due, latest_look
+from gtloop.considering import consider, consideration_due, latest_look, look_chosen
 from gtloop.consistency import consistency_due, measure_consistency
-from gtloop.crossfit import considering, folds_at_look
+from gtloop.crossfit import folds_at_look
 from gtloop.errors import blame
 from gtloop.events import AnyEvent, RequestsWithdrawn, RunFinished, RunPaused
 from gtloop.job import Job
@@ -30,9 +30,9 @@ from gtloop.people import collect, consolidate
 from gtloop.picking import asked, cold, next_phase, pick
 from gtloop.ranking import embedding_due, needs_predictions
 from gtloop.review import conclude, pick_review
-from gtloop.spending import compute_spent, machine_unpaid, overcharge_due, stop_for_budget, stop_overcharged
 from gtloop.stages import next_stage
 from gtloop.state import ASIDE, LATER, POOL, RELABEL, TRAIN
+from gtloop.stopping import compute_spent, machine_unpaid, overcharge_due, stop_for_budget, stop_overcharged
 from gtloop.submitting import submit_batch
 
 Outcome = Literal["finished", "waiting", "confirm", "budget", "paused", "cancelled"]
@@ -166,8 +166,7 @@ def look_due(job: Job) -> bool:
         return not (fresh and model is not None and f.looked_at == model.name) and looks < job.promise.looks
     if looks >= len(job.plan.look_at):
         return False
-    chosen = considering(job) and (f.considered_at, f.choice) == (job.state.turns, "look")
-    return f.broke or chosen or asked(job.state) >= latest_look(job)
+    return f.broke or look_chosen(job) or asked(job.state) >= latest_look(job)
 
 
 def resting(job: Job) -> bool:

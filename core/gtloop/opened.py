@@ -15,7 +15,7 @@ from gtloop.errors import RunError
 from gtloop.interfaces import Context, ExportRow, Frame, Task
 from gtloop.items import Items
 from gtloop.job import Plugins, fold_ledger, make_promise
-from gtloop.ledger import Entry, Ledger
+from gtloop.ledger import Entry, Ledger, driven
 from gtloop.letters import check_renaming, refuse_cancelled
 from gtloop.people import fitting, read_answers
 from gtloop.records import Answer, Label, Mode, Payload, Purpose
@@ -61,7 +61,8 @@ class Run:
 
     def status(self, registry: Registry | None = None) -> dict[str, Any]:
         """What ``gtloop status RUN --json`` prints."""
-        return status(str(self.root), self.state, self.settings, make_promise(self.settings, self.task(registry)))
+        promise = make_promise(self.settings, self.task(registry))
+        return status(str(self.root), self.state, self.settings, promise, driven=driven(self.root))
 
     def task(self, registry: Registry | None = None) -> Task:
         """The run's task plugin."""

@@ -14,7 +14,7 @@ from gtloop.events import AnswersCollected, AnyEvent, FileRef, LabelsConsolidate
 from gtloop.interfaces import Consolidated, Hint, Rows, Task
 from gtloop.job import Job, labels_of
 from gtloop.predictions import hints_of
-from gtloop.records import Answer, Closed, Item, Payload
+from gtloop.records import Answer, Closed, Item, Payload, known_seconds
 from gtloop.spending import costs
 from gtloop.store import Store
 
@@ -77,7 +77,17 @@ def _new(job: Job, answers: Iterable[Answer]) -> list[Answer]:
     for ref in files[recent:]:
         for known in job.store.read(ref, ["id"])["id"]:
             fresh.pop(known, None)
-    return sorted((a for a in fresh.values() if _asked(job, a)), key=lambda a: (a.request, a.worker, a.id))
+    asked = sorted((a for a in fresh.values() if _asked(job, a)), key=lambda a: (a.request, a.worker, a.id))
+    return [_timed(job, a) for a in asked]
+
+
+def _timed(job: Job, answer: Answer) -> Answer:
+    """An answer whose time can be added up: one that is no time is taken as not known, the answer as it is."""
+    seconds = known_seconds(answer.active_seconds)
+    if seconds == answer.active_seconds:
+        return answer
+    job.progress("time not known", 0, None, f"{answer.worker}: annotator says {answer.active_seconds} s")
+    return answer.model_copy(update={"active_seconds": seconds})
 
 
 def _asked(job: Job, answer: Answer) -> bool:
@@ -128,7 +138,10 @@ def read_answers(store: Store, refs: Iterable[FileRef], requests: set[str] | Non
             fields = dict(zip(names, values, strict=True))
             if requests is None or fields["request"] in requests:
                 fields["payload"] = fields.pop("payload_json")
-                fields["price"], fields["active_seconds"] = int(fields["price"]), float(fields["active_seconds"])
+                fields["price"], fields["active_seconds"] = (
+                    int(fields["price"]),
+                    known_seconds(fields["active_seconds"]),
+                )
                 fields["fee"] = int(fields["fee"])
                 found.setdefault(fields["request"], []).append(Answer.model_validate(fields))
     return found

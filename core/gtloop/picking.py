@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gtloop import accounts
 from gtloop.adaptive import adapted
 from gtloop.crew import mixed, pick_tests
 from gtloop.errors import BadImage, SourceError, Unreachable, blame
@@ -129,17 +130,9 @@ def ahead_size(job: Job) -> int:
 
 
 def affordable(job: Job) -> int:
-    """How many more items the budget can pay people for, at the worst-case price, test images among them."""
-    left = job.state.facts.bill.left(job.budget)
-    price = job.state.rates.request(job.settings.run.workers)
-    if left is None or price == 0:
-        return len(job.items)
-    n = left // price
-    if job.state.facts.gold is None:
-        return n
-    share = job.settings.people.gold_share
-    few = int(n / (1 + share))
-    return few if few + int(np.ceil(few * share)) <= n else max(0, few - 1)
+    """How many more items the budget can pay people for; all there are where nothing limits them."""
+    most = accounts.affordable(job.state, job.settings)
+    return len(job.items) if most is None else most
 
 
 def batch_size(job: Job) -> int:
@@ -225,25 +218,28 @@ class Wanted(NamedTuple):
 
 
 def _commit(job: Job, phase: Phase, choice: Choice) -> BatchCommitted:
-    s = job.state
-    rows = np.concatenate([choice.train, choice.blind])
+    rows, workers = np.concatenate([choice.train, choice.blind]), job.settings.run.workers
     refill = "control" if phase == "active" else "validation"
     purposes = ["train"] * len(choice.train) + [refill] * len(choice.blind)
-    tests = pick_tests(job, len(rows))
-    every = np.concatenate([rows, tests.rows])
-    attempts = np.concatenate([s.columns["attempts"][rows], s.columns["tests"][tests.rows]]) + 1
-    excluded = [*([()] * len(rows)), *tests.known_to]
-    order = mixed(job, len(every), len(tests.rows))
-    wanted = Wanted(
-        every[order],
-        [(purposes + ["gold"] * len(tests.rows))[i] for i in order],
-        attempts[order].tolist(),
-        job.settings.run.workers,
-        s.rates.request(job.settings.run.workers),
-        excluded=[excluded[i] for i in order] if any(excluded) else None,
-    )
+    attempts = (job.state.columns["attempts"][rows] + 1).tolist()
+    wanted = with_tests(job, Wanted(rows, purposes, attempts, workers, job.state.rates.request(workers)))
     wanted, why = proposed(job, phase, adapted(job, phase, wanted))
     return commit_requests(job, phase, wanted, "; ".join(filter(None, (choice.reason, why))), choice.moved)
+
+
+def with_tests(job: Job, wanted: Wanted) -> Wanted:
+    """A batch with images that test people mixed in, where nobody can tell them from others."""
+    n, tests = len(wanted.rows), pick_tests(job, len(wanted.rows))
+    order, k = mixed(job, n + len(tests.rows), len(tests.rows)), len(tests.rows)
+    purposes = [*wanted.purposes, *["gold"] * k]
+    attempts = [*wanted.attempts, *(job.state.columns["tests"][tests.rows] + 1).tolist()]
+    excluded = [*([()] * n), *tests.known_to]
+    return wanted._replace(
+        rows=np.concatenate([wanted.rows, tests.rows])[order],
+        purposes=[purposes[i] for i in order],
+        attempts=[attempts[i] for i in order],
+        excluded=[excluded[i] for i in order] if any(excluded) else None,
+    )
 
 
 def commit_requests(job: Job, phase: Phase, wanted: Wanted, reason: str, moved: Rows = NO_ROWS) -> BatchCommitted:
@@ -293,5 +289,5 @@ def check_people(annotator: Annotator, registry: Registry, cost: int) -> None:
 
 
 def asked(state: State) -> int:
-    """Items that people were ever asked about."""
-    return int((state.columns["attempts"] > 0).sum())
+    """Items that people were ever asked about, but for the checks of an audit: these bring no look forward."""
+    return int(((state.columns["attempts"] > 0) & ~state.columns["audited"]).sum())

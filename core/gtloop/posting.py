@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -22,6 +22,7 @@ def post(
     as_json: bool,
     *,
     quiet: bool = False,
+    more: Mapping[str, Any] | None = None,
 ) -> bool:
     """Leave a letter, have it answered if nobody drives, and say so; whether it was answered.
 
@@ -32,6 +33,7 @@ def post(
         what: Name of the command, for its JSON.
         as_json: Print JSON.
         quiet: Print nothing.
+        more: Further fields of its JSON.
 
     Raises:
         RunError: The letter was refused.
@@ -47,7 +49,8 @@ def post(
     if quiet:
         return taken
     if as_json:
-        ctx.obj.json({"asked": what, "taken": taken, "state": gtloop.open(root).status(ctx.obj.registry)["state"]})
+        state = gtloop.open(root).status(ctx.obj.registry)["state"]
+        ctx.obj.json({"asked": what, "taken": taken, "state": state, **(more or {})})
     elif taken:
         typer.echo(f"noted; go on with: gtloop run --run {root}")
     else:

@@ -138,6 +138,15 @@ class _Region(NamedTuple):
         """Validation qualities, in order, and the number of pool items at or above a threshold."""
         return self.y[self.score >= threshold], int(np.count_nonzero(self.pool >= threshold))
 
+    def share(self, pool: int) -> str:
+        """How many pool items a sentence is about."""
+        return f"all {pool} images" if pool == len(self.pool) else f"{pool} of {len(self.pool)} images"
+
+    def shown_by(self, n: int, threshold: float) -> str:
+        """Which validation items a sentence is about; the threshold says nothing where that is all of them."""
+        which = "" if n == len(self.y) else f" scoring {threshold:.3g} or more"
+        return f"{n} validation images{which} have"
+
     def result(self, why: str, **found: Any) -> SliceResult:
         """What was found; without ``found``, that nothing was tested."""
         found = {"n": len(self.y), "pool": len(self.pool)} | found
@@ -173,7 +182,7 @@ def _selective(region: _Region, promise: Promise, delta: float) -> SliceResult:
             f"{metric} {target:g} with error probability {delta:.3g}"
         )
     best: dict[str, Any] = {}
-    end = "that is every image here"
+    end = ""
     tested = 0
     for threshold in _rungs(region, promise, delta, need):
         y, pool = region.at(threshold)
@@ -184,13 +193,12 @@ def _selective(region: _Region, promise: Promise, delta: float) -> SliceResult:
         mean = float(y.mean()) if len(y) else 0.0
         found = {"n": len(y), "pool": pool, "s0": s0, "p": p, "estimate": mean}
         if p > delta:
-            missed = (
-                f"{len(y)} validation images scoring {threshold:.3g} or more have {metric} {mean:.3f} and do not show"
-            )
+            missed = f"{region.shown_by(len(y), threshold)} {metric} {mean:.3f} and do not show {target:g}"
             if not best:
-                why = f"no machine labels: even for the surest {pool} of {size} images, {missed} {target:g}"
+                those = region.share(pool) if pool == size else f"the surest {region.share(pool)}"
+                why = f"no machine labels: even for {those}, {missed}"
                 return region.result(why, **found, rungs=tested, delta=delta)
-            end = f"in the next wider region {missed} {target:g}"
+            end = f"; in the next wider region {missed}"
             break
         best = found | {"threshold": threshold, "coverage": pool / size}
     if not best:
@@ -202,8 +210,8 @@ def _selective(region: _Region, promise: Promise, delta: float) -> SliceResult:
     # what the tests control is the target; beyond it the bound is an estimate, never above the plug-in one
     bound = max(target, min(best["estimate"], _bound(region, y, pool, promise, delta)))
     why = (
-        f"{pool} of {size} images: {len(y)} validation images scoring {best['threshold']:.3g} or more have {metric} "
-        f"{best['estimate']:.3f} and show at least {bound:.3f} with error probability {delta:.3g}; {end}"
+        f"{region.share(pool)}: {region.shown_by(len(y), best['threshold'])} {metric} {best['estimate']:.3f} "
+        f"and show at least {bound:.3f} with error probability {delta:.3g}{end}"
     )
     return region.result(why, **best, bound=bound, rungs=tested, delta=delta)
 
@@ -225,10 +233,8 @@ def _empirical(region: _Region, promise: Promise) -> SliceResult:
     if pool == 0:
         return region.result(f"no machine labels: above no score do validation images have {metric} {promise.target:g}")
     mean = float(y.mean())
-    why = (
-        f"{pool} of {size} images: {len(y)} validation images scoring {threshold:.3g} or more have {metric} "
-        f"{mean:.3f}; rule 'empirical' certifies nothing"
-    )
+    those = region.shown_by(len(y), threshold)
+    why = f"{region.share(pool)}: {those} {metric} {mean:.3f}; rule 'empirical' certifies nothing"
     found = {"n": len(y), "pool": pool, "threshold": threshold, "estimate": mean, "coverage": pool / size}
     return region.result(why, **found, rungs=int(last_of_tie.sum()))
 
@@ -248,7 +254,7 @@ def _dataset(region: _Region, promise: Promise, delta: float, n_total: int) -> S
             f"{allowed:g} over all {n_total} images with error probability {delta:.3g}"
         )
     best: dict[str, Any] = {}
-    end = "that is every image"
+    end = ""
     tested = 0
     for threshold in ladder(region.score, region.pool, need, DATASET_RUNGS, safest=1 / DATASET_RUNGS):
         y, pool = region.at(threshold)
@@ -258,7 +264,7 @@ def _dataset(region: _Region, promise: Promise, delta: float, n_total: int) -> S
         tested += 1
         p, s0 = _within(region, y, pool, target, promise, delta)
         if p > delta:
-            end = "the next wider region was not shown to keep that"
+            end = "; the next wider region was not shown to keep that"
             break
         loss = (1 - float(y.mean()) if len(y) else 1.0) * pool / n_total
         best = {"n": len(y), "pool": pool, "s0": s0, "p": p, "threshold": threshold, "estimate": 1 - loss}
@@ -268,14 +274,14 @@ def _dataset(region: _Region, promise: Promise, delta: float, n_total: int) -> S
         return region.result(why, rungs=tested, delta=spent)
     best |= {"coverage": best["pool"] / size, "rungs": tested, "delta": spent}
     if promise.rule == "empirical":
-        why = f"{best['pool']} of {size} images: rule 'empirical', which certifies nothing; {end}"
+        why = f"{region.share(best['pool'])}: rule 'empirical', which certifies nothing{end}"
         return region.result(why, **(best | {"s0": None, "p": None}))
     y, pool = region.at(best["threshold"])
     worst = min((1 - _bound(region, y, pool, promise, delta)) * pool / n_total, allowed)
     best["estimate"] = max(best["estimate"], 1 - worst)
     why = (
-        f"{best['pool']} of {size} images: {len(y)} validation images show a mean loss of at most {worst:.3f} over all "
-        f"{n_total} images with error probability {delta:.3g}; {end}"
+        f"{region.share(best['pool'])}: {len(y)} validation images show a mean loss of at most {worst:.3f} over all "
+        f"{n_total} images with error probability {delta:.3g}{end}"
     )
     return region.result(why, **best, bound=1 - worst)
 

@@ -19,7 +19,7 @@ from gtloop.events import Phase
 from gtloop.job import Job
 from gtloop.keyed import rng
 from gtloop.predictions import raws
-from gtloop.records import Mode
+from gtloop.records import Mode, known_seconds
 
 if TYPE_CHECKING:
     from gtloop.picking import Wanted
@@ -109,7 +109,7 @@ def action_times(job: Job) -> dict[str, float]:
         t = job.store.read(ref, ["request", "outcome", "active_seconds"])
         for rid, outcome, seconds in zip(t["request"], t["outcome"], t["active_seconds"], strict=True):
             if outcome != "declined" and rid in modes:
-                found[modes[rid]].append(float(seconds))
+                found[modes[rid]].append(known_seconds(float(seconds)))
     return _shrunk(found)
 
 

@@ -6,6 +6,7 @@ meaning belongs to the task; core never looks inside one.
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,6 +29,11 @@ Source = Literal["human", "machine", "adjusted"]
 
 MICRO = 1_000_000
 """Micro-dollars in a dollar."""
+
+
+def known_seconds(seconds: float) -> float:
+    """Active seconds as somebody says them; 0, which is not known, where that is no length of time."""
+    return seconds if isfinite(seconds) and seconds > 0 else 0.0
 
 
 class Record(BaseModel):
@@ -136,6 +142,9 @@ class Certificate(Record):
     delta: float = Field(description="error probability spent on this slice at this look")
     n: int
     pool: int
+    labelled: int | None = Field(
+        None, description="of pool, those that got the label: a random part where a budget paid no more; None: not told"
+    )
     s0: float | None = None
     p: float | None = None
     threshold: float | None = Field(None, description="lowest accepted score; None: nothing accepted")
@@ -149,6 +158,11 @@ class Certificate(Record):
     why: str = Field("", description="one sentence: why this much and no more")
     evidence: str = Field("", description="path of the look's Parquet file in the run folder")
     sha256: str = Field("", description="hash of that file: labels, scores, order and ladder")
+
+    @property
+    def labels(self) -> int:
+        """Machine labels that it gave."""
+        return self.pool if self.labelled is None else self.labelled
 
     def covers(self, slice: str) -> bool:
         """Whether it speaks for items of a slice; merged slices are joined by ``+``."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 import gtloop
 from gtloop import config
-from gtloop.crew import quoted
+from gtloop.crew import check_quote, quoted
 from gtloop.errors import Busy, ConfigError, RunError, blame
 from gtloop.events import AnyEvent, Confirmed, LabelsImported, LetterRefused, RunResumed, RunStarted, SettingsChanged
 from gtloop.importing import write_imported
@@ -31,9 +31,10 @@ from gtloop.money import Rates, micro
 from gtloop.observing import observed
 from gtloop.opened import LEDGER, Run
 from gtloop.picking import check_people
+from gtloop.remedies import hopeless
 from gtloop.serving import page_beside
 from gtloop.settings import Settings
-from gtloop.sizes import make_plan, shortfall
+from gtloop.sizes import make_plan
 from gtloop.state import LATER, POOL, State
 from gtloop.status import status
 from gtloop.store import Store, write_atomic
@@ -62,6 +63,7 @@ def run_or_resume(
     yes: bool = False,
     wait: bool | None = None,
     progress: Progress = quiet,
+    agree: Callable[[str], bool] = lambda why: True,
 ) -> tuple[Outcome, dict[str, Any]]:
     """Start a run, or go on with it, until it is finished, paused or waiting.
 
@@ -72,6 +74,7 @@ def run_or_resume(
         yes: Spend money after the probe.
         wait: Stay while people outside this process answer; None: where the annotator serves a page.
         progress: Told of long work.
+        agree: Whether to start where no machine label can come, told why.
 
     Returns:
         How it ended, and its status; a run that waits for people adds ``where`` they find the work.
@@ -100,9 +103,9 @@ def run_or_resume(
         try:
             state = fold_ledger(ledger, root)
             if state.facts.items is None:
-                _start(root, ledger, state, settings, registry, plugins, progress)
+                _start(root, ledger, state, settings, registry, plugins, progress, agree)
             else:
-                _resume(ledger, state, settings, Store(root))
+                _resume(ledger, state, settings, Store(root), registry)
                 effective = Settings.model_validate(state.facts.settings)
                 if effective != settings:  # a letter changed something that the command does not say
                     settings, plugins = effective, Plugins(effective, registry, root, state.facts)
@@ -114,7 +117,7 @@ def run_or_resume(
                     job.commit([RunResumed(iteration=state.iteration)])
                 job.commit(quoted(job))
                 outcome = _drive(job, wait)
-            found = status(str(root), state, job.settings, job.promise)
+            found = status(str(root), state, job.settings, job.promise, driven=False)  # not any more
             if outcome == "waiting":
                 found["where"] = job.plugins.annotator.where()
             return outcome, found
@@ -157,6 +160,7 @@ def _start(
     registry: Registry,
     plugins: Plugins,
     progress: Progress,
+    agree: Callable[[str], bool],
 ) -> None:
     """List the items, check what is known of them, and commit the first events."""
     store = Store(root)
@@ -187,8 +191,10 @@ def _start(
     n, trainable = len(items) - aliases - earlier, plugins.detector.trainable
     promise = make_promise(settings, plugins.task)
     plan = make_plan(settings, promise, n, trainable, known=earlier)
-    if lacking := shortfall(plan, settings, promise, n, trainable):
+    if lacking := hopeless(plan, settings, promise, n, trainable, earlier):
         log.info("note: %s", lacking)
+        if not agree(lacking):
+            raise RunError("nothing was started, and nobody was asked; run again with other settings")
     check_probe(items, settings.run.seed, plan.probe, settings.run.probe_failures)
     quote, budget = plugins.quote(), settings.run.budget_usd
     rates = settings.prices.rates().quoted(quote)
@@ -214,7 +220,7 @@ def _run_toml(settings: Settings) -> str:
     )
 
 
-def _resume(ledger: Ledger, state: State, settings: Settings, store: Store) -> None:
+def _resume(ledger: Ledger, state: State, settings: Settings, store: Store, registry: Registry) -> None:
     """Take changed settings in as an event; refuse those that are frozen."""
     old = Settings.model_validate(state.facts.typed)
     if old.run.source != settings.run.source:
@@ -232,8 +238,10 @@ def _resume(ledger: Ledger, state: State, settings: Settings, store: Store) -> N
     changed = config.changes(old, settings)
     if changed and not state.facts.finished:  # what is done stays as it was done
         now = Settings.model_validate(state.facts.settings)
-        check_affordable(state, now, config.changed(now, changed))
-        for entry in ledger.append([SettingsChanged(iteration=state.iteration, changes=changed)]):
+        after, event = config.changed(now, changed), SettingsChanged(iteration=state.iteration, changes=changed)
+        check_affordable(state, now, after)
+        check_quote(state, event, store, Plugins(after, registry, store.root, state.facts), after)
+        for entry in ledger.append([event]):
             state.apply(entry.event, store, entry.seq)
 
 

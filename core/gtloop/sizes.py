@@ -63,15 +63,12 @@ def make_plan(
 
 
 def shortfall(plan: Plan, settings: Settings, promise: Promise, n: int, trainable: bool) -> str:
-    """Why none of ``n`` items can get a machine label by this plan, and what to do; empty where some may."""
+    """Why none of ``n`` items can get a machine label by this plan; empty where some may (``remedies``: what to do)."""
     first, random = plan.look_at[0], plan.validation + plan.train
     if settings.loop.certify != "late":
         return ""
     if first >= n:
-        return (
-            f"people label all {n} images, as the first look is due after {first} labels: no machine labels; "
-            "for fewer labels before it: -o sizes.validation=..., sizes.train=... or sizes.look_at=..."
-        )
+        return f"people label all {n} images, as the first look is due after {first} labels: no machine labels"
     if promise.kind != "selective" or promise.rule == "empirical":
         return ""
     validating = random if cross_fits(settings, trainable, first, random) else plan.validation
@@ -80,7 +77,7 @@ def shortfall(plan: Plan, settings: Settings, promise: Promise, n: int, trainabl
         return ""
     return (
         f"{validating} validation images can't show {promise.metric} {promise.target:g}, {needed} are needed: "
-        "no machine labels; more with -o sizes.validation=..., or choose another --target or --delta"
+        "no machine labels"
     )
 
 

@@ -1,4 +1,4 @@
-"""What the annotator's answers cost a run, held against reservations and the budget; the stops for money.
+"""What the annotator's answers cost a run, held against reservations and the budget.
 
 An annotator that quotes a price of its own is owed what it says. Any other says at most what the answer itself costs;
 what is in it (objects, time) and the platform's fee are added here. Within a budget, an answer costs no more than what
@@ -7,13 +7,19 @@ is reserved for its request, its item's fee left aside, and what the budget has 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from gtloop.events import AnyEvent, RunPaused
+import numpy as np
+from numpy.typing import NDArray
+
+from gtloop.interfaces import Rows
 from gtloop.job import Job
-from gtloop.money import Prices, show
+from gtloop.money import Prices
 from gtloop.records import Answer
+
+Mask = NDArray[np.bool_]
 
 MOST = 10**15
 """Micro-dollars that an answer may claim; a billion dollars is no price."""
@@ -55,43 +61,18 @@ def _priced(prices: Prices, price: int, fee: int, objects: int, seconds: float) 
     return pay, fee + prices.fee(pay)
 
 
-# --------------------------------------------------------------------------------------------- stops
+def payable(job: Job, rows: Rows, accepted: Mask, is_pool: Mask) -> Mask:
+    """(m,) mask of the accepted rows that the budget pays the machine fee for.
 
-
-def overcharge_due(job: Job) -> bool:
-    """Whether an annotator took more than it was allowed, and the run has not stopped for that yet."""
-    f = job.state.facts
-    return f.bill.overcharged > f.told_overcharged and not f.cancelled
-
-
-def stop_overcharged(job: Job) -> list[AnyEvent]:
-    bill, name = job.state.facts.bill, job.plugins.annotator.name
-    why = (
-        f"annotator {name!r} charged {show(bill.overcharged)} more than the budget allows; nothing more is asked "
-        f"until somebody has looked at that and set --budget to {show(bill.bound)} or more"
-    )
-    return [RunPaused(iteration=job.state.iteration, reason="overcharged", why=why)]
-
-
-def machine_unpaid(job: Job) -> bool:
-    """Whether the budget does not even pay for one machine label, so that a look could label nothing."""
-    bill, prices = job.state.facts.bill, job.state.prices
+    A random sample of pool and validation alike, so that what is left of both is still alike.
+    """
+    bill, prices, labels = job.state.facts.bill, job.state.prices, int((accepted & is_pool).sum())
     left = bill.left(job.budget)
-    return left is not None and left < prices.fees(prices.machine_fee, bill.items, 1)
-
-
-def compute_spent(job: Job) -> bool:
-    """Whether the machine's time is paid for and nothing is left to pay it: it stops between steps."""
-    return bool(job.settings.prices.compute_usd_hour) and job.state.facts.bill.left(job.budget) == 0
-
-
-def stop_for_budget(job: Job) -> list[AnyEvent]:
-    bill, budget = job.state.facts.bill, job.budget or 0
-    why = f"the budget of {show(budget)} pays no further item"
-    if compute_spent(job):
-        why = (
-            f"the budget of {show(budget)} is used up, {show(bill.compute)} of it by computing (it stops between steps)"
-        )
-        if bill.bound > budget:
-            why += f"; the last step took {show(bill.bound - budget)} more than was left"
-    return [RunPaused(iteration=job.state.iteration, reason="budget", why=why)]
+    if left is None or prices.fees(prices.machine_fee, bill.items, labels) <= left:
+        return accepted
+    paid = bisect_right(range(1, labels + 1), left, key=lambda n: prices.fees(prices.machine_fee, bill.items, n))
+    at = np.flatnonzero(accepted)
+    at = at[np.argsort(job.order("payable")[rows[at]], kind="stable")]
+    chosen = np.zeros(len(rows), np.bool_)
+    chosen[at[np.cumsum(is_pool[at]) <= paid]] = True
+    return chosen

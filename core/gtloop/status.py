@@ -11,11 +11,12 @@ from gtloop.facts import Facts
 from gtloop.money import usd
 from gtloop.settings import Settings
 from gtloop.state import ALIAS, ASKED, HUMAN, LATER, MACHINE, POOL, QUARANTINED, RELABEL, UNLABELABLE, State
+from gtloop.stopping import before_look
 from gtloop.wording import counted
 
 
-def status(run: str, state: State, settings: Settings, promise: Promise) -> dict[str, Any]:
-    """The JSON of ``gtloop status RUN --json`` (design section 4)."""
+def status(run: str, state: State, settings: Settings, promise: Promise, *, driven: bool = True) -> dict[str, Any]:
+    """The JSON of ``gtloop status RUN --json`` (design section 4); ``driven``: whether a process drives the run now."""
     f, r, to_label = state.facts, settings.run, labelable(state) - state.imported()
     found: dict[str, Any] = {
         "run": run,
@@ -25,6 +26,7 @@ def status(run: str, state: State, settings: Settings, promise: Promise) -> dict
         "sampler": r.sampler,
         "preset": r.preset,
         "state": run_state(state),
+        "driven": driven,
         "items": items(state),
         "provisional": provisional(state),
         "imported": state.imported(),
@@ -33,6 +35,7 @@ def status(run: str, state: State, settings: Settings, promise: Promise) -> dict
         "cost_usd": accounts.costs(state, settings, to_label),
         "hours": accounts.hours(state, settings, to_label),
         "wage_usd_hour": accounts.wage(state),
+        "lacking": _lacking(state, settings),
         "saving": None,
         "saving_items": _saving_items(state),
         "promise": promised(state, promise),
@@ -47,7 +50,17 @@ def status(run: str, state: State, settings: Settings, promise: Promise) -> dict
         # more is paid than all by people would cost where the policy of now is cheaper than the one before
         found["saving"] = max(0.0, round(1 - cost["total"] / cost["if_all_human"], 6))
     found["summary"] = sentence(found, why(state))
+    if f.paused == "budget" and (lacking := before_look(state, settings)):
+        found["summary"] += f"; {lacking}"
     return found
+
+
+def _lacking(state: State, settings: Settings) -> dict[str, Any]:
+    """What a budget lacks for the next look to come; no dollars where there is nothing."""
+    found = before_look(state, settings)
+    if found is None:
+        return {"usd": 0.0, "budget_usd": None, "look": None, "labels": None}
+    return {"usd": usd(found.more), "budget_usd": usd(found.budget), "look": found.look, "labels": found.labels}
 
 
 def run_state(state: State) -> str:
@@ -94,12 +107,12 @@ def promised(state: State, promise: Promise) -> dict[str, Any]:
     """The promise: what is certified (a bound), estimated (plug-in) and measured (after an audit)."""
     f = state.facts
     passed = [c for c in f.certificates if c.threshold is not None and f"{c.look}:{c.slice}" not in f.demoted]
-    machine = sum(c.pool for c in passed)
+    machine = sum(c.labels for c in passed)
 
     def mean(values: list[float | None]) -> float | None:
         if not machine or f.voided or any(v is None for v in values):
             return None
-        return sum(v * c.pool for v, c in zip(values, passed, strict=True) if v is not None) / machine
+        return sum(v * c.labels for v, c in zip(values, passed, strict=True) if v is not None) / machine
 
     return {
         "kind": promise.kind,
@@ -113,7 +126,7 @@ def promised(state: State, promise: Promise) -> dict[str, Any]:
         "certified": mean([c.bound for c in passed]),
         "estimated": mean([c.estimate for c in passed]),
         "measured": _measured(state, promise),
-        "audit": _audit(state),
+        "audit": _audit(state, promise.delta),
         "supported": None if f.consistency is None else f.consistency.supported,
         "warning": "" if f.consistency is None else f.consistency.warning,
         "drift": f.drift,
@@ -134,7 +147,7 @@ def _measured(state: State, promise: Promise) -> float | None:
     return 1 - (1 - mean) * sum(r.labels for r in state.facts.audited) / max(1, labelable(state))
 
 
-def _audit(state: State) -> dict[str, Any] | None:
+def _audit(state: State, delta: float) -> dict[str, Any] | None:
     """What audits have found, region by region; None where there was none."""
     f = state.facts
     if not f.audits:
@@ -144,7 +157,12 @@ def _audit(state: State) -> dict[str, Any] | None:
         demoted = f"{r.look}:{r.slice}" in f.demoted
         left: dict[str, Any] = {"remaining_lower": None, "approximate": None} if demoted else {}
         regions.append(r.model_dump(mode="json") | left | {"demoted": demoted})
-    return {"audited": sum(r.audited for r in f.audited), "regions": regions}
+    looked_into = sum(r.audited > 0 for r in f.audited)  # the bounds of the others are 0 and 1
+    return {
+        "audited": sum(r.audited for r in f.audited),
+        "sure": max(0.0, round(1 - looked_into * delta, 6)),
+        "regions": regions,
+    }
 
 
 def why(state: State) -> str:

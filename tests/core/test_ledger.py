@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from gtloop import events as ev
 from gtloop.errors import RunError
-from gtloop.ledger import Ledger, Lock
+from gtloop.ledger import Ledger, Lock, driven
 from gtloop.store import Store
 
 
@@ -78,17 +79,42 @@ def test_a_second_driver_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path: P
         "import sys, time; from pathlib import Path; from gtloop.ledger import Lock\n"
         "with Lock(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)"
     )
+    assert not driven(tmp_path), "nobody ever has"
     other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     try:
         assert other.stdout is not None
         assert other.stdout.readline() == "locked\n"
+        assert driven(tmp_path)
         with pytest.raises(RunError, match=f"pid {other.pid}"), Lock(tmp_path):
             pass
     finally:
         other.kill()
         other.wait()
+    assert not driven(tmp_path)
     with Lock(tmp_path):
-        pass
+        assert driven(tmp_path), "this process counts, too"
+    assert not driven(tmp_path)
+
+
+def test_who_only_looks_is_in_nobody_s_way(tmp_path: Path) -> None:
+    """Readers that ask all the time whether it is driven, and a driver that starts again and again."""
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            driven(tmp_path)
+
+    readers = [threading.Thread(target=look) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    try:
+        for _ in range(100):
+            with Lock(tmp_path):
+                pass
+    finally:
+        done.set()
+        for reader in readers:
+            reader.join()
 
 
 def test_side_files_are_whole_and_checked(tmp_path: Path) -> None:

@@ -180,7 +180,22 @@ def test_accepted_rows_are_those_at_or_above_the_threshold():
     assert result.p <= result.delta == 0.1
     for number in (f"{result.pool} of 500", f"{result.bound:.3f}", f"{result.estimate:.3f}"):
         assert number in result.why
+    assert f"scoring {result.threshold:.3g} or more" in result.why
     assert result.s0 == pytest.approx(0.6 * result.pool + y[:300][accepted[:300]].sum())
+
+
+@pytest.mark.parametrize("rule", ["exact", "empirical"])
+@pytest.mark.parametrize("kind", ["selective", "dataset"])
+def test_where_all_are_labelled_no_threshold_is_told(kind, rule):
+    score, y = world(np.random.default_rng(3), 100, 200, 0.95)
+    promise = Promise(kind, "mean IoU", 0.3, rule=rule, max_loss=0.9 if kind == "dataset" else None)
+    result, accepted = certified(score, y, 100, promise)
+    assert accepted.all()
+    assert result.why.startswith("all 200 images: ")
+    assert "scoring" not in result.why
+    none, _ = certified(np.zeros(300), np.zeros(300), 100, promise)
+    assert none.threshold is None or kind == "dataset"
+    assert "scoring" not in none.why
 
 
 @pytest.mark.parametrize("kind", ["selective", "dataset"])

@@ -39,7 +39,7 @@ SAMPLES: dict[str, list[list[str]]] = {
     "gtloop predict": [["RUN", "PHOTOS", "--out", "OUT"]],
     "gtloop pause": [["WAITING"]],
     "gtloop cancel": [["WAITING"]],
-    "gtloop audit": [["RUN"]],
+    "gtloop audit": [["RUN"], ["RUN", "--n", "1", "--dry-run"]],
     "gtloop add": [["COPY", "MORE", "--truth", "TRUTH"]],
     "gtloop import": [["WAITING", "TRUTH"]],
     "gtloop relabel": [["COPY", "--source", "machine"]],

@@ -165,6 +165,19 @@ def test_what_an_audit_costs_and_that_the_machine_label_stays_paid(given: Given,
     assert gtloop.open(root).status()["imported"] == imported == 0
 
 
+def test_labels_and_costs_of_audits_stand_in_their_own_iterations(given: Given, tmp_path: Path) -> None:
+    root, settings = tmp_path / "run", given()
+    before = {i["n"]: i for i in finish(root, settings)["iterations"]}  # the last has the look, and no batch yet
+    gtloop.open(root).audit(5)
+    gtloop.open(root).audit(3)
+    found = finish(root, settings)
+    audits = {i["n"]: i for i in found["iterations"] if i["phase"] == "audit"}
+    more = [(i["human"], i["cost_usd"] - before.get(n, {"cost_usd": 0})["cost_usd"]) for n, i in audits.items()]
+    assert more == [(5, pytest.approx(5 * ITEM / 1e6)), (3, pytest.approx(3 * ITEM / 1e6))]
+    assert [i for i in found["iterations"] if i["n"] not in audits] == [before[n] for n in before if n not in audits]
+    assert found["cost_usd"]["total"] == pytest.approx(sum(i["cost_usd"] for i in found["iterations"]))
+
+
 def test_an_audit_asks_no_more_than_the_budget_pays(given: Given, tmp_path: Path) -> None:
     root, settings = tmp_path / "run", given()
     finish(root, settings)
@@ -187,6 +200,75 @@ def test_an_audit_asks_no_more_than_the_budget_pays(given: Given, tmp_path: Path
         bill, cap = state.facts.bill, state.facts.settings["run"]["budget_usd"]
         assert cap is None or bill.total + bill.reserved <= micro(cap), entry
         assert bill.reserved == sum(r.reserved for r in state.facts.open.values()), entry
+
+
+def cost(root: Path, n: int) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(runs.cli("audit", root, "--n", n, "--dry-run", "--json").out)
+    return found
+
+
+def test_what_it_costs_is_told_beforehand(given: Given, tmp_path: Path) -> None:
+    root, settings = tmp_path / "run", given()
+    finish(root, settings)
+    before, labelled = gtloop.open(root), len(machine(root))
+    told = cost(root, 5)
+    assert told == {
+        **{"items": 5, "tests": 0, "answers": 15, "usd_most": 5 * ITEM / 1e6},
+        **{"budget_left_usd": None, "short": 0},
+    }
+    assert (
+        f"5 machine labels to check: at most 15 answers, ${5 * ITEM / 1e6:.2f}"
+        in runs.cli("audit", root, "--n", 5, "--dry-run").out
+    )
+    assert cost(root, 10_000)["items"] == labelled
+    after = gtloop.open(root)
+    assert after.state.seq == before.state.seq, "nothing was asked"
+    assert not after._ledger.letters(after.state.facts.letter)
+    posted = json.loads(runs.cli("audit", root, "--n", 5, "--json").out)
+    assert posted["cost"] == told
+    assert cost(root, 10_000)["items"] == labelled - 5, "an earlier wish comes first"
+    finish(root, settings)
+    (batch,) = [e for e in of(root, BatchCommitted) if e.phase == "audit"]
+    assert batch.reserved / 1e6 == told["usd_most"]
+    assert runs.cli("audit", root, "--dry-run").code == 2
+
+
+def test_what_the_budget_does_not_pay_is_told_beforehand(given: Given, tmp_path: Path) -> None:
+    root, settings = tmp_path / "run", given()
+    finish(root, settings)
+    gtloop.open(root).change(**{"run.budget_usd": (gtloop.open(root).state.facts.bill.total + 3.5 * ITEM) / 1e6})
+    finish(root, settings)
+    told = cost(root, 10)
+    assert (told["items"], told["short"], told["usd_most"]) == (3, 7, 3 * ITEM / 1e6)
+    assert told["budget_left_usd"] == pytest.approx(3.5 * ITEM / 1e6)
+    assert "which does not pay for 7 more" in runs.cli("audit", root, "--n", 10, "--dry-run").out
+    gtloop.open(root).audit(10)
+    finish(root, settings)
+    assert len(audited(root)) == 3
+
+
+def test_test_images_are_mixed_in_here_too(given: Given, source: tuple[Path, Path], tmp_path: Path) -> None:
+    """Else people could tell an audit by their lack. They are no part of what is measured, and are paid for."""
+    gold = tmp_path / "gold.jsonl"
+    gold.write_text("".join(source[1].read_text().splitlines(keepends=True)[:20]))
+    root, settings = tmp_path / "run", given(people__gold=str(gold), people__gold_share=0.2)
+    finish(root, settings)
+    told, order = cost(root, 10), orders(root)
+    assert (told["items"], told["tests"], told["usd_most"]) == (10, 2, 12 * ITEM / 1e6)
+    before = gtloop.open(root).state.facts.bill.total
+    gtloop.open(root).change(**{"run.budget_usd": (before + 12 * ITEM) / 1e6})
+    gtloop.open(root).audit(10)
+    found = finish(root, settings)
+    opened = gtloop.open(root)
+    (batch,) = [e for e in of(root, BatchCommitted) if e.phase == "audit"]
+    purposes = opened.store.read(batch.requests)["purpose"]
+    assert (purposes.count("audit"), purposes.count("gold"), batch.reserved) == (10, 2, 12 * ITEM)
+    assert purposes != sorted(purposes), "they don't stand out by their place"
+    assert set(audited(root)) == {row for r in order for row in r.rows[:10].tolist()}
+    assert int(opened.state.columns["audited"].sum()) == found["promise"]["audit"]["audited"] == 10
+    assert {"imported"} == {x.consolidation for x in opened.labels() if x.row < 20}, "no test changes a label"
+    assert found["crew"]["tests"] > 0
+    assert opened.state.facts.bill.reserved == 0
 
 
 @pytest.mark.parametrize("n", [0, -1, "ten", 2.5, None])

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import runs
 from runs import cli, small
@@ -16,7 +17,8 @@ import gtloop
 from gtloop.errors import ConfigError
 from gtloop.events import BatchCommitted, LetterRefused, SettingsChanged
 from gtloop.money import micro
-from gtloop.state import State
+from gtloop.picking import asked
+from gtloop.state import MACHINE, State
 from gtloop.store import Store
 
 PAID = ("-o", "prices.answer_usd=0.036", "-o", "prices.item_fee_usd=0.08", "-o", "prices.machine_fee_usd=0.08")
@@ -80,6 +82,35 @@ def test_the_budget_is_never_exceeded_and_a_higher_one_goes_on(images: Path, tmp
     assert found["cost_usd"]["total"] == pytest.approx(sum(r["cost_usd"] for r in found["iterations"]))
 
 
+@pytest.mark.parametrize(
+    "more", [(), ("-o", "prices.machine_fee_usd=0"), ("-o", "prices.answer_usd=0.0333", "-o", "sizes.look_at=41")]
+)
+def test_a_stop_before_the_look_says_how_much_reaches_it(images: Path, tmp_path: Path, more: tuple[str, ...]) -> None:
+    """The budget that it names is enough, and a cent less is not."""
+    root = tmp_path / "run"
+    command = small(images, root, *PAID, *LOOSE, *more)
+    ended = cli(*command, "--budget", 2)
+    assert ended.code == 4, ended.err
+    found = runs.status(root)
+    lacking = found["lacking"]
+    assert lacking["look"] == 1
+    assert lacking["labels"] == gtloop.open(root).state.facts.plan["look_at"][0]
+    assert lacking["budget_usd"] == pytest.approx(2 + lacking["usd"])
+    said = f"${lacking['usd']:.2f} more reaches the first look at {lacking['labels']} labels"
+    assert said in found["summary"]
+    assert f"no further item; {said}" in ended.err, "the stop says it, too"
+    assert f"Raise --budget, to {lacking['budget_usd']:.2f} for the next look," in ended.out
+    cli(*command, "--budget", f"{lacking['budget_usd'] - 0.01:.2f}")
+    run = gtloop.open(root)
+    early = run.state.facts.looks == 1 and asked(run.state) < lacking["labels"]  # a look with what there was
+    assert early or run.state.facts.looks == 0
+    cli(*command, "--budget", f"{lacking['budget_usd']:.2f}")
+    run = gtloop.open(root)
+    assert run.state.facts.looks == 1
+    assert early or asked(run.state) == lacking["labels"]
+    assert runs.status(root)["lacking"]["usd"] == 0
+
+
 def test_no_budget_pays_all(images: Path, tmp_path: Path) -> None:
     assert cli(*small(images, tmp_path / "run", *PAID, *LOOSE)).code == 0
     found = runs.status(tmp_path / "run")
@@ -102,6 +133,30 @@ def test_the_machine_fee_counts_against_the_budget(images: Path, tmp_path: Path,
     assert found["items"]["machine"] > 0, "the budget must be spent on machine labels too"
     assert found["cost_usd"]["human"] + found["cost_usd"]["fees"] == pytest.approx(0.26 * found["items"]["human"])
     assert 0 <= found["saving"] <= 1
+
+
+def test_a_region_whose_fees_are_paid_in_part_says_so(images: Path, tmp_path: Path) -> None:
+    """What is certified is about the whole region; its certificate, status and explain say which part has labels."""
+    root = tmp_path / "run"
+    command = small(images, root, *PAID, *LOOSE, "-o", "prices.machine_fee_usd=0.5")
+    assert cli(*command, "--budget", 2).code == 4
+    assert cli(*command, "--budget", runs.status(root)["lacking"]["budget_usd"] + 2).code == 4
+    found = runs.status(root)
+    (c,) = found["promise"]["certificates"]
+    assert c["labelled"] == found["items"]["machine"] == 5 < c["pool"]
+    assert f"a random 5 of these {c['pool']} are labelled, as the budget pays no more fees" in c["why"]
+    assert c["why"] in found["promise"]["why"]
+    assert found["promise"]["certified"] == c["bound"]
+    run = gtloop.open(root)
+    accepted = pq.read_table(root / c["evidence"]).to_pydict()
+    pool = [r for r, q, a in zip(*(accepted[n] for n in ("row", "quality", "accepted")), strict=True) if a and q != q]
+    assert len(pool) == c["pool"]
+    machine = run.state.rows(MACHINE)
+    for row in pool:
+        told = json.loads(cli("explain", root, row, "--json").out)
+        (look,) = [x for x in told["looks"] if x["role"] == "pool"]
+        assert (look["accepted"], look["labelled"]) == (True, row in machine)
+        assert f"the budget paid the fees of a random 5 of the {c['pool']} images there" in " ".join(told["why"])
 
 
 def test_changed_workers_are_an_event_and_count_from_the_next_batch(images: Path, tmp_path: Path) -> None:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import types
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import runs
 from test_crew import Agency, Desk, _events, _gold, _module, _no_page, _run
 
 import gtloop
 from gtloop.errors import ConfigError, RunError
-from gtloop.events import BatchCommitted, BatchSubmitted, ModelFitted, RequestsWithdrawn, ReviewConcluded
+from gtloop.events import (
+    BatchCommitted,
+    BatchSubmitted,
+    LetterRefused,
+    ModelFitted,
+    RequestsWithdrawn,
+    ReviewConcluded,
+    SettingsChanged,
+)
 from gtloop.interfaces import Collected
+from gtloop.money import micro
 from gtloop.registry import Registry
+from gtloop_plugins.annotators.synthetic import Synthetic
 from gtloop_plugins.detectors.stub import Stub
 
 
@@ -223,6 +235,48 @@ def test_shards_of_a_killed_prediction_fit_the_pool_that_people_have_thinned(
 # --------------------------------------------------------------------------------- tests, money, change
 
 
+ODD = {"synthetic-000": float("nan"), "synthetic-001": -7200.0, "synthetic-002": float("inf")}
+"""Worker to seconds that are no time."""
+
+
+class Untimed(Synthetic):
+    """A service with broken clocks for some."""
+
+    name = "untimed"
+
+    def collect(self, cursor: str, limit_s: float) -> Collected:
+        got = super().collect(cursor, limit_s)
+        said = [a.model_copy(update={"active_seconds": ODD.get(a.worker, a.active_seconds)}) for a in got.answers]
+        return Collected(said, got.closed, got.cursor)
+
+
+def test_seconds_that_are_no_time_are_in_no_sum(source: tuple[Path, Path], tmp_path: Path) -> None:
+    """The answers count, by the hour they cost nothing; nothing that is added up is NaN, negative or endless."""
+    from gtloop.run import run_or_resume
+
+    given = runs.settings(*source, run__annotator="untimed", prices__hour_usd=6, prices__seconds_most=60)
+    heard: list[str] = []
+    outcome, found = run_or_resume(
+        tmp_path / "run",
+        given,
+        Registry.load(extra_modules=[_module(Untimed)]),
+        progress=lambda step, done, total, note="": heard.append(f"{step}: {note}"),
+    )
+    assert outcome == "finished"
+    run = gtloop.open(tmp_path / "run")
+    answers = [a for _, _, given in run.answers() for a in given]
+    assert {a.worker for a in answers} >= ODD.keys(), "nobody's answers are lost"
+    assert all(a.active_seconds == 0 for a in answers if a.worker in ODD)
+    others = sum(a.active_seconds for a in answers if a.worker not in ODD)
+    assert found["hours"]["human"] == pytest.approx(others / 3600)
+    raw = np.concatenate([run.store.read(ref)["active_seconds"] for ref in run.state.facts.answer_files])
+    assert np.isfinite(raw).all()
+    assert raw.min() == 0
+    assert any("time not known: synthetic-001: annotator says -7200" in line for line in heard)
+    by_price = {a.worker: a.price for a in answers if a.worker in ODD and a.outcome != "declined"}
+    assert set(by_price.values()) == {micro(given.prices.answer_usd)}
+
+
 class Shy(Agency):
     """Nobody answers the last request of a batch, unless it is withdrawn."""
 
@@ -284,8 +338,36 @@ def test_a_dearer_annotator_does_not_break_the_cap(source: tuple[Path, Path], tm
     dearer = runs.settings(*source, run__annotator="agency", run__budget_usd=0.6)
     with pytest.raises(ConfigError, match=r"'agency' is dearer: .* comes to \$0\.8\d; raise --budget"):
         _run(tmp_path / "run", dearer)
+    assert not _events(tmp_path / "run", SettingsChanged), "refused before it is written down"
+    assert _run(tmp_path / "run", files, wait=False)[0] == "waiting", "and the run goes on as before"
     _, found = _run(tmp_path / "run", runs.settings(*source, run__annotator="agency", run__budget_usd=2))
     assert 0 < found["cost_usd"]["total"] <= 2
+
+
+def test_a_letter_with_a_price_that_the_annotator_makes_dearer_is_refused(
+    source: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """5.1 cents an answer come to 7.5 at the agency, which rounds up and takes a fee; five images are committed."""
+    from gtloop.run import run_or_resume
+
+    root = tmp_path / "run"
+    given = runs.settings(*source, run__annotator="agency", run__budget_usd=0.9)
+
+    @gtloop.hookimpl
+    def gtloop_event(event: Any) -> None:
+        if isinstance(event, BatchCommitted) and not asked:
+            asked.append(gtloop.open(root).change(**{"prices.answer_usd": 0.051}))
+
+    asked: list[int] = []
+    module = types.ModuleType("dearer")
+    module.gtloop_event = gtloop_event  # type: ignore[attr-defined]
+    outcome, _ = run_or_resume(root, given, Registry.load(extra_modules=[_module(Agency), module]))
+    assert asked
+    assert outcome in ("budget", "finished"), "the driver goes on"
+    assert not _events(root, SettingsChanged)
+    (refused,) = _events(root, LetterRefused)
+    assert "'agency' is dearer" in refused.why
+    assert _run(root, given)[0] == outcome, "and so does the next"
 
 
 def test_no_answers_of_another_annotator_are_settled(source: tuple[Path, Path], tmp_path: Path) -> None:

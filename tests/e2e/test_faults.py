@@ -389,6 +389,35 @@ def test_usage_errors_are_one_line(source: Path, tmp_path: Path, case: str) -> N
     assert not list(tmp_path.glob("**/requests")), "people were asked"
 
 
+MISTYPED = {
+    "plan --itms 3": "no such option: --itms",
+    "statu": "no such command 'statu'",
+    "plugins chek bbox": "no such command 'chek'",
+    "export --format": "option '--format' requires an argument",
+    "relabel": "missing argument 'RUN'",
+    "audit RUN --n 0": "invalid value for '--n'",
+    "run --seed x": "invalid value for '--seed'",
+    "--bloc x": "no such option: --bloc",
+    "status RUN more": "unexpected extra argument",
+}
+
+
+@pytest.mark.parametrize("typed", MISTYPED)
+def test_what_is_mistyped_is_one_line_too(typed: str) -> None:
+    """Nothing else on stderr, no box; the line names the help of the command that was meant."""
+    ended = cli(*typed.split())
+    assert (ended.code, ended.out) == (2, "")
+    assert len(ended.err.splitlines()) == 1
+    assert MISTYPED[typed] in ended.error
+    command = ended.error.rpartition("see: ")[2]
+    assert cli(*command.removeprefix("gtloop ").split()).out.split()[:2] == ["Usage:", "gtloop"], "that is a help"
+
+
+def test_no_command_shows_the_help() -> None:
+    ended = cli()
+    assert (ended.code, "Usage: gtloop" in ended.out + ended.err) == (2, True)
+
+
 TOML = {
     "[run]\ndetectr = 'stub'\n": "did you mean detector?",
     "[runs]\ntask = 'bbox'\n": "did you mean run?",
@@ -499,6 +528,20 @@ def test_a_second_driver_is_refused(source: Path, tmp_path: Path) -> None:
     assert ended.code == 1
     assert f"driven by another process (pid {os.getpid()})" in ended.error
     assert cli(*small(source, tmp_path / "run")).code == 0
+
+
+def test_a_killed_run_does_not_look_like_one_that_runs(source: Path, tmp_path: Path) -> None:
+    from gtloop.ledger import Lock
+
+    root = tmp_path / "run"
+    child = runs.spawn(root, runs.settings(source, source.parent / "truth.jsonl"), kill_at=4)
+    child.join(60)
+    found = runs.status(root)
+    assert (found["state"], found["driven"]) == ("running", False)
+    assert f"stopped (no process drives it; go on with: gtloop run --run {root})" in cli("status", root).out
+    with Lock(root):
+        assert runs.status(root)["driven"] is True
+        assert "stopped" not in cli("status", root).out
 
 
 def test_a_folder_that_cannot_be_written(source: Path, finished: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tomllib
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ import runs
 from PIL import Image
 from runs import cli, small
 
+from gtloop import config
+from gtloop.errors import RunError
 from gtloop.registry import Registry
 from gtloop.testing.fakes import SIZE
 
@@ -125,7 +129,6 @@ def test_init_says_what_holds_for_the_task(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, target: float, answer: str
 ) -> None:
     """Its comments are the defaults: a file without their marks means the same run."""
-    from gtloop import config
     from gtloop.plugin_options import annotator_defaults
 
     monkeypatch.chdir(tmp_path)
@@ -166,3 +169,65 @@ def test_a_plan_that_can_certify_nothing_is_told_at_the_start(
     assert ended.code == 4, ended.err
     told = [line for line in ended.err.splitlines() if "no machine labels" in line]
     assert [line.startswith(f"note: {words}") for line in told] == [True] * bool(words)
+
+
+@pytest.mark.parametrize("task", ["bbox", "classification"])
+@pytest.mark.parametrize(("n", "target"), [(60, 0.6), (60, 0.95), (200, 0.97), (1000, 0.995), (3000, 0.9999)])
+@pytest.mark.parametrize("sizes", [{}, {"sizes.validation": 12}, {"sizes.train": 900}, {"sizes.look_at": 4000}])
+def test_each_remedy_of_a_hopeless_plan_makes_it_one_that_may_label(
+    n: int, target: float, sizes: dict[str, int], task: str
+) -> None:
+    """Typed as it says; and it is there wherever something of its kind helps."""
+    from gtloop.job import make_promise
+    from gtloop.remedies import hopeless
+    from gtloop.sizes import make_plan
+
+    cls = Registry.load(discover=False, extra_modules=["gtloop_plugins"]).get("task", task)
+
+    def told(flags: dict[str, Any], overrides: tuple[str, ...] = ()) -> str:
+        given = config.load(None, {"run.task": task, "promise.target": target, **sizes, **flags}, overrides)
+        promise = make_promise(given, cls)
+        return hopeless(make_plan(given, promise, n), given, promise, n, True)
+
+    why = told({})
+    assert bool(why) == bool(shortfall_of(n, target, sizes, cls, task))
+    for remedy in re.findall(r"(?:-o|--\w+) [\w.=]+", why):
+        flag, value = remedy.split()
+        if flag == "-o":
+            assert told({}, (value,)) == "", (why, remedy)
+        else:
+            assert told({f"promise.{flag.removeprefix('--')}": float(value)}) == "", (why, remedy)
+    assert not why or "each of these would do: -" in why or "more images would" in why
+    assert "look_at=" not in why or int(why.partition("look_at=")[2].partition(",")[0]) <= 0.8 * n
+
+
+def shortfall_of(n: int, target: float, sizes: dict[str, int], cls: Any, task: str) -> str:
+    from gtloop.job import make_promise
+    from gtloop.sizes import make_plan, shortfall
+
+    given = config.load(None, {"run.task": task, "promise.target": target, **sizes})
+    promise = make_promise(given, cls)
+    return shortfall(make_plan(given, promise, n), given, promise, n, True)
+
+
+@pytest.mark.parametrize("agreed", [False, True])
+def test_a_hopeless_plan_starts_only_where_somebody_agrees(images: Path, tmp_path: Path, agreed: bool) -> None:
+    """Scripts (no terminal, ``--json``, ``--yes``) are not asked: the tests above are such."""
+    heard: list[str] = []
+
+    def agree(why: str) -> bool:
+        heard.append(why)
+        return agreed
+
+    given = runs.settings(images, images.parent / "truth.jsonl", **{"sizes__train": 30})
+    root = tmp_path / "run"
+    if agreed:
+        assert runs.run_here(root, given, agree=agree)[0] == "finished"
+        assert runs.run_here(root, given, agree=agree)[0] == "finished", "and is not asked again"
+    else:
+        with pytest.raises(RunError, match="nothing was started"):
+            runs.run_here(root, given, agree=agree)
+        assert not list(root.glob("requests/*")), "nobody was asked"
+        assert runs.run_here(root, given)[0] == "finished", "the folder is as good as new"
+    assert len(heard) == 1
+    assert "no machine labels" in heard[0]

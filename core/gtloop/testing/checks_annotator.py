@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
+from math import inf
 
 from gtloop.interfaces import Annotator, Collected
 from gtloop.records import Answer, Closed, Request
@@ -145,7 +146,7 @@ def check_answers_are_well_formed(case: Case) -> None:
     by_id = {r.id: r for r in requests}
     for a in answers.values():
         require(a.request in by_id, f"an answer to the unknown request {a.request!r}")
-        require(a.price >= 0 and a.active_seconds >= 0, f"price {a.price}, {a.active_seconds} s")
+        require(a.price >= 0 and 0 <= a.active_seconds < inf, f"price {a.price}, {a.active_seconds} s")
         try:
             stamp = datetime.fromisoformat(a.at)
         except ValueError:

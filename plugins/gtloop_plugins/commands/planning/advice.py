@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gtloop import config
 from gtloop.plots import DARK, LIGHT, Theme, render
-from gtloop.sizes import shortfall
+from gtloop.remedies import hopeless
 from gtloop.store import write_atomic
 from gtloop_plugins.commands.planning.forecast import Job, actual, crosses, forecast, percentiles
 from gtloop_plugins.commands.planning.wishes import Values, called, markdown, write_csv, write_json
@@ -66,7 +66,7 @@ def planned(job: Job, draws: int, compared: Run | None, registry: Registry, prog
         "none_by_machine": sum(r["machine_share"] == 0 for r in found) / draws,
         "cheaper": cheaper,
         "assumptions": assumptions(job),
-        "note": shortfall(plan, job.settings, job.promise, job.items, job.trainable),
+        "note": hopeless(plan, job.settings, job.promise, job.items, job.trainable),
         "compared": None if compared is None else compare(compared, registry, ranges),
         "files": [],
     }
@@ -182,11 +182,10 @@ def compare(run: Run, registry: Registry, ranges: Mapping[str, Any]) -> dict[str
 
 def text(facts: Mapping[str, Any]) -> str:
     """The plan as Markdown."""
-    lines = [f"{facts['items']:,} images; if people label all of them: ${facts['if_all_human_usd']:,.2f}", ""]
+    lines = [f"Note: {facts['note']}.", ""] if facts["note"] else []
+    lines += [f"{facts['items']:,} images; if people label all of them: ${facts['if_all_human_usd']:,.2f}", ""]
     lines += [_ranges(facts)]
     lines += [f"No machine labels at all in {facts['none_by_machine']:.0%} of {facts['draws']} jobs drawn."]
-    if facts["note"]:
-        lines += [facts["note"]]
     lines += ["", "What other settings would come to (medians), cheapest first:", "", _cheaper(facts)]
     lines += ["Assumed:", *(f"- {a}" for a in facts["assumptions"])]
     return "\n".join(lines)

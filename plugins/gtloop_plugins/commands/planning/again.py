@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gtloop import config
-from gtloop.errors import RunError
+from gtloop.errors import RunError, UsageError
 from gtloop.keyed import rng
 from gtloop.recheck import Look, PastLook, past_looks
 from gtloop.state import ALIAS, MACHINE, QUARANTINED
@@ -116,13 +116,23 @@ def judged(known: Known, look: Look, accepted: Mask, validating: Mask) -> dict[s
 
 
 def replayed(run: Run, registry: Registry, values: Values, splits: int, size: int | None) -> list[dict[str, Any]]:
-    """What looks under other settings would have come to: once as it was, or once for each split of the last look."""
+    """What looks under other settings would have come to: once as it was, or once for each split of the last look.
+
+    Raises:
+        UsageError: More items are to validate than people have labelled.
+    """
     made = [(past, Look(run, past, registry, values)) for past in looks_of(run)]
     past, look = made[-1]
     own_table = {int(r) for r in run.store.read(past.event.labels, ["row"])["row"]} if past.event.labels else set()
     known, costs = known_of(look, _surest(look, own_table)), Costs.of(run, registry, values)
     if not splits:
         return [_as_it_was(costs, values, made, known)]
+    there = int((known.main & ~np.isnan(known.quality)).sum())
+    if size is not None and size > there:
+        raise UsageError(
+            f"--validation {size}: people have labelled {there} images that may validate at the last look, and nobody "
+            f"is asked again; give {there} or fewer"
+        )
     size = size or (
         known.validating if not np.isnan(known.quality[known.main]).any() else max(1, known.validating // 2)
     )

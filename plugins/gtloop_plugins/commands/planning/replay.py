@@ -12,11 +12,13 @@ import typer
 from gtloop.cli import JsonFlag
 from gtloop.errors import RunError, UsageError
 from gtloop_plugins.commands.planning.simulate import Jobs, Sets
+from gtloop_plugins.commands.planning.wishes import called
 
 if TYPE_CHECKING:
     from gtloop.interfaces import Progress
     from gtloop.opened import Run
     from gtloop.registry import Registry
+    from gtloop_plugins.commands.planning.runs import Cell
     from gtloop_plugins.commands.planning.wishes import Values
 
 RECORDED = "gtloop_plugins.commands.planning.recorded"
@@ -84,7 +86,6 @@ def _courses(
     from gtloop.store import write_atomic
     from gtloop_plugins.commands.planning import runs
     from gtloop_plugins.commands.planning.recorded import said
-    from gtloop_plugins.commands.planning.wishes import called
 
     answered = sorted(said(run))
     if not answered:
@@ -102,6 +103,8 @@ def _courses(
         "observers": {},
     }
     cells = [runs.Cell(values, config.replaced(run.settings, {**fixed, **values})) for values in variants]
+    for cell in cells:
+        _check_sizes(run, cell, len(answered))
     blocked = [origin.plugin for origin in registry.blocked]
     plugs = runs.Plugs(tuple(blocked), (RECORDED,))
     measure = partial(measured, origin=str(run.root), plugs=plugs)
@@ -123,6 +126,21 @@ def _courses(
             }
         )
     return rows, left_out
+
+
+def _check_sizes(run: Run, cell: Cell, answered: int) -> None:
+    """Refuse sizes that a replay could only cut to what there is, and would then be that of other settings.
+
+    Raises:
+        UsageError: People have not answered so many images.
+    """
+    sizes = cell.settings.sizes
+    wanted = max(sizes.probe, sizes.validation or 0) + (sizes.train or 0)
+    if wanted > answered and any(key.startswith("sizes.") for key in cell.values):
+        raise UsageError(
+            f"--set {called(cell.values)}: people have answered {answered} images of {run.root}, and nobody is asked "
+            f"again; give validation and train of no more than {answered} together"
+        )
 
 
 def measured(root: Path, origin: str, plugs: Any) -> dict[str, Any]:

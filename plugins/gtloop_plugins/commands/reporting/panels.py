@@ -110,9 +110,11 @@ def _of_audits(facts: Facts) -> list[Plot]:
         return []
     promise = facts.status["promise"]
     line = "" if promise["target"] is None else " The dashed line is what was promised."
+    sure, every = 1 - promise["delta"], promise["audit"]["sure"]
+    others = f", those of all regions with {every:g} at least" if every < sure - 1e-6 else ""
     caption = (
         "Machine labels that people have checked, blind and in a random order: their mean, and the bounds of the mean "
-        f"of all that were accepted. All bounds hold at once with probability {1 - promise['delta']:g}.{line}"
+        f"of all that were accepted. All bounds of a region hold at once with probability {sure:g}{others}.{line}"
     )
     draw = audits.running_bound(shown, promise["target"], promise["metric"])
     return [Plot("audit", "Audited", caption, draw)]

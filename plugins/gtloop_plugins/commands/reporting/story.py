@@ -187,13 +187,15 @@ def _looks(run: Run, task: Task, row: int) -> Iterator[dict[str, Any]]:
             continue
         checked = recheck_look(run, past, promise)
         t = run.store.read(FileRef(path=checked[0].certificate.evidence, rows=0, sha256=checked[0].certificate.sha256))
+        labels = past.event.labels
+        labelled = labels is not None and bool((np.asarray(run.store.read(labels, ["row"])["row"]) == row).any())
         for at in np.flatnonzero(np.asarray(t["row"]) == row).tolist():
             mine = next((c for c in checked if c.certificate.covers(t["slice"][at])), None)
             refuse_difference(run, [mine] if mine else [])
-            yield _look(past, t, at, mine)
+            yield _look(past, t, at, mine, labelled)
 
 
-def _look(past: PastLook, t: Any, at: int, mine: Rechecked | None) -> dict[str, Any]:
+def _look(past: PastLook, t: Any, at: int, mine: Rechecked | None, labelled: bool) -> dict[str, Any]:
     pool = np.isnan(np.asarray(t["quality"], np.float64))
     c = None if mine is None else mine.certificate
     return {
@@ -204,6 +206,7 @@ def _look(past: PastLook, t: Any, at: int, mine: Rechecked | None) -> dict[str, 
         "score": float(t["raw_score"][at]),
         "threshold": None if c is None else c.threshold,
         "accepted": bool(t["accepted"][at]),
+        "labelled": labelled,
         "quality": None if pool[at] else float(t["quality"][at]),
         "surer": int(np.count_nonzero(pool & (np.asarray(t["score"]) > t["score"][at]))),
         "pool": int(pool.sum()),
@@ -300,11 +303,13 @@ def _by_machine(label: dict[str, Any], looks: list[dict[str, Any]], metric: str)
     if look is None:
         yield f"the machine labelled it (model {label['model']}, confidence {label['confidence']:.3f})"
         return
+    c = look["certificate"]
+    every = c["coverage"] == 1
+    which = "all labels" if every else f"labels of {look['threshold']:.3f} or more"
     yield (
         f"the machine labelled it at look {look['look']}: model {look['model']} scores it {look['score']:.3f}, and "
-        f"labels of {look['threshold']:.3f} or more were accepted (slice {look['slice']!r})"
+        f"{which} were accepted (slice {look['slice']!r}){_part(c)}"
     )
-    c = look["certificate"]
     if c["bound"] is None:
         yield f"nothing is certified there: rule {c['rule']!r} asks only for a mean; estimated {c['estimate']:.3f}"
     else:
@@ -314,10 +319,18 @@ def _by_machine(label: dict[str, Any], looks: list[dict[str, Any]], metric: str)
             f"{c['n']} validation images show that {what} is at least {c['bound']:.3f} (error probability "
             f"{c['delta']:.3g}{p}); {_again(look, c)}"
         )
+    less = "with" if every else f"with a score below {look['threshold']:.3f},"
     yield (
-        f"{look['surer']} of {look['pool']} images that nobody had labelled score higher; with a score below "
-        f"{look['threshold']:.3f}, a higher target or fewer good validation images people would have labelled it"
+        f"{look['surer']} of {look['pool']} images that nobody had labelled score higher; {less} a higher target or "
+        "fewer good validation images people would have labelled it"
     )
+
+
+def _part(c: dict[str, Any]) -> str:
+    """Which part of an accepted region was labelled, where the budget did not pay the fees of all."""
+    if c["labelled"] is None or c["labelled"] == c["pool"]:
+        return ""
+    return f"; the budget paid the fees of a random {c['labelled']} of the {c['pool']} images there"
 
 
 def _again(look: dict[str, Any], c: dict[str, Any]) -> str:
@@ -360,6 +373,10 @@ def _unlooked(looks: list[dict[str, Any]], metric: str) -> Iterator[str]:
             yield (
                 f"at look {look['look']} the model scored it {look['score']:.3f}, below {c['threshold']:.3f}; "
                 "from there on machine labels were accepted"
+            )
+        elif not look["labelled"]:
+            yield (
+                f"at look {look['look']} its label was accepted, at score {look['score']:.3f}, but not given{_part(c)}"
             )
 
 
