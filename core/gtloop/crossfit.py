@@ -52,11 +52,6 @@ def folds_at_look(job: Job) -> int:
     return LEARNING_FOLDS if learns and len(job.state.rows(HUMAN, TRAIN)) >= 2 * LEARNING_FOLDS else 0
 
 
-def fold_effort(folds: int) -> float:
-    """Share of the normal schedule for a fold's model: as many steps as the model that labels, on fewer labels."""
-    return folds / max(folds - 1, 1)
-
-
 def random_training(job: Job) -> Rows:
     """Random training rows that people have settled, in the fixed order that deals them to folds."""
     s = job.state

@@ -63,7 +63,7 @@ def staged(s: State, e: ev.StageStarted, store: Store) -> None:
 
 def new_generation(s: State) -> None:
     f = s.facts
-    f.model, f.folds, f.looked_at, f.curve = None, {}, None, []
+    f.model, f.folds, f.looked_at, f.curve, f.considered = None, {}, None, [], None
     f.generation += 1
 
 

@@ -166,11 +166,12 @@ class Hint(NamedTuple):
 
     ``gold``: the label that is known to be right, where the item tests workers (``people.gold``). ``raw``: what
     a model predicts that never saw the item's label; None for every item that validates or may do so, and where there
-    is no model yet.
+    is no model yet. ``model``: which kind of model that is; what was learnt of one says nothing of another.
     """
 
     gold: Payload | None = None
     raw: Raw | None = None
+    model: str = ""
 
 
 class Task(Plugin):
@@ -466,7 +467,8 @@ class Detector(Plugin):
             workdir: Empty folder; holds the whole model afterwards.
             seed: Of all randomness.
             init: Folder of a model of this detector to start from.
-            effort: Share of the normal schedule; above 1 for folds of a cross-fit, which see fewer examples.
+            effort: Share of the normal schedule; above 1 for folds of a cross-fit, which see fewer examples and
+                are to take as many steps, within the same bounds.
             progress: Called as (``"fit"``, done, total).
 
         Returns:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gtloop.crossfit import cross_fitting, fold_effort, fold_rows, folds_at_look, reference_rows, to_deal
+from gtloop.crossfit import cross_fitting, fold_rows, folds_at_look, reference_rows, to_deal
 from gtloop.errors import NotEnoughData
 from gtloop.events import AnyEvent, ModelFitted
 from gtloop.interfaces import Rows
@@ -22,7 +22,7 @@ def training_rows(job: Job) -> Rows:
 
 def fit(job: Job) -> list[AnyEvent]:
     """Fit on every human training label; validation labels are never among them."""
-    return [_fit(job, _name(job), training_rows(job), None)]
+    return [_fit(job, _name(job), training_rows(job))]
 
 
 def _name(job: Job) -> str:
@@ -35,19 +35,21 @@ def fit_fold(job: Job) -> list[AnyEvent]:
     """Fit a fold's model on all training labels but the fold's own."""
     model, folds = job.state.facts.model, folds_at_look(job)
     fold = next(k for k in range(folds) if k not in job.state.facts.folds)
-    rows = np.setdiff1d(training_rows(job), fold_rows(job, fold, folds)).astype(np.int32)
+    everything = training_rows(job)
+    rows = np.setdiff1d(everything, fold_rows(job, fold, folds)).astype(np.int32)
     assert model is not None
     deal = None if fold else job.store.write(f"looks/dealt-{model.name}.parquet", {"row": to_deal(job)})
     dealt = {} if fold else {"deal": deal, "folds": folds, "crossed": cross_fitting(job) > 0}
-    return [_fit(job, f"{model.name}.f{fold}", rows, fold, **dealt)]
+    effort = len(everything) / max(len(rows), 1)  # as many steps as the model that labels: it stands for that one
+    return [_fit(job, f"{model.name}.f{fold}", rows, fold, effort, **dealt)]
 
 
-def _fit(job: Job, name: str, rows: Rows, fold: int | None, **dealt: Any) -> ModelFitted:
+def _fit(job: Job, name: str, rows: Rows, fold: int | None = None, effort: float = 1.0, **dealt: Any) -> ModelFitted:
     started, batch = time.monotonic(), job.state.turns
     common = {"iteration": job.state.iteration, "model": name, "fold": fold, "batch": batch, "examples": len(rows)}
     common |= dealt
     try:
-        path, metrics = fit_model(job, name, rows, 1.0 if fold is None else fold_effort(folds_at_look(job)))
+        path, metrics = fit_model(job, name, rows, effort)
     except NotEnoughData as e:
         return ModelFitted.model_validate({**common, "seconds": 0.0, "fault": str(e)})
     seconds = round(time.monotonic() - started, 3)

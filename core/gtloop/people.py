@@ -189,6 +189,9 @@ def consolidate(job: Job) -> LabelsConsolidated:
             "workers": np.array([len(usable[rid]) for rid, _ in ripe], np.int16),
             "consolidation": [task.consolidation] * len(ripe),
             "iteration": job.state.columns["iteration"][[row for _, row in ripe]].astype(np.int32),
+            "voted": np.array(
+                [h.raw is not None and rid not in asked for (rid, _), h in zip(ripe, hints, strict=True)]
+            ),
             **shown,
         },
     )

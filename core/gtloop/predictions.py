@@ -93,15 +93,18 @@ def raws(job: Job, path: str, rows: Rows) -> Iterator[tuple[int, Raw]]:
 def hints_of(job: Job, rows: list[int]) -> list[Hint]:
     """What the model of now, which never saw their labels, predicts of items that train and never validate.
 
-    Random training items validate through cross-fitting: a label with a model's vote in it would favour models.
+    Random training items validate through cross-fitting: a label with a model's vote in it would favour models. Nor
+    does a model vote where people label again what may have been its own label.
     """
     model = job.state.facts.model
     if model is None or model.predicted is None:
         return [Hint()] * len(rows)
-    random = job.state.columns["random"]
-    training = np.array([r for r in rows if job.state.role[r] == TRAIN and not random[r]], np.int32)
-    found = dict(raws(job, model.predicted, training))
-    return [Hint(raw=found.get(row)) for row in rows]
+    s, random = job.state, job.state.columns["random"]
+    again = [n for n, b in s.facts.batches.items() if b.phase == "relabel"]
+    free = ~random & ~np.isin(s.columns["iteration"], again)
+    training = np.array([r for r in rows if s.role[r] == TRAIN and free[r]], np.int32)
+    found, name = dict(raws(job, model.predicted, training)), f"{job.plugins.detector.name}.{s.facts.generation}"
+    return [Hint(raw=found[row], model=name) if row in found else Hint() for row in rows]
 
 
 def parts(store: Store, path: str) -> list[str]:

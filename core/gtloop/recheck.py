@@ -128,13 +128,13 @@ def _same(a: float | None, b: float | None) -> bool:
 
 
 def _led(run: Run) -> Rows:
-    """Rows whose label of people measures nothing: they saw a model's, or fewer answered than validation has."""
+    """Rows whose label of people measures nothing: a model had a part in it, or fewer answered than validation has."""
     fewer = run.settings.people.first_answers is not None
     led: dict[int, bool] = {}
     for ref in run.state.facts.human_files:
         t = run.store.read(ref)
         for i, row in enumerate(t["row"]):
-            shown = "source" in t and t["source"][i] == "adjusted"
+            shown = ("source" in t and t["source"][i] == "adjusted") or ("voted" in t and bool(t["voted"][i]))
             led[int(row)] = shown or (fewer and int(t["workers"][i]) < run.settings.run.workers)
     return np.array([row for row, it_is in led.items() if it_is], np.int32)
 

@@ -11,6 +11,7 @@ import pytest
 import runs
 
 import gtloop
+from gtloop.recheck import _led
 from gtloop.registry import Registry
 from gtloop.testing.fakes import tiny_items, tiny_truth
 
@@ -66,8 +67,15 @@ def test_relabelled_machine_labels_become_human(images: Path, tmp_path: Path) ->
     runs.run_here(root, given)
     machine = [n for n, r in runs.exported(root).items() if r["source"] == "machine"]
     assert len(machine) > 3
-    gtloop.open(root).relabel([label.row for label in gtloop.open(root).labels() if label.source == "machine"][:3])
+    again = [label.row for label in gtloop.open(root).labels() if label.source == "machine"][:3]
+    gtloop.open(root).relabel(again)
     outcome, found = runs.run_here(root, given)
+    run = gtloop.open(root)
+    tables = [run.store.read(ref, ["row", "voted"]) for ref in run.state.facts.human_files]
+    voted = {int(row): bool(v) for t in tables for row, v in zip(t["row"], t["voted"], strict=True)}
+    assert any(voted.values()), "a model votes on training items"
+    assert not any(voted[row] for row in again), "but not where it may be its own label"
+    assert {row for row, v in voted.items() if v} <= set(_led(run).tolist())
     assert outcome == "finished"
     assert found["items"]["machine"] == len(machine) - 3
     assert sum(r["source"] == "machine" for r in runs.exported(root).values()) == len(machine) - 3

@@ -266,6 +266,18 @@ def test_an_old_model_is_forgotten() -> None:
     assert TASK.skills(of.answers, skills)[MODEL] == skills[MODEL], "items without a model change nothing about it"
 
 
+def test_what_is_known_of_one_model_says_nothing_of_another() -> None:
+    of, says = world(), detector()
+    one = TASK.skills(of.answers, {}, [Hint(raw=says(t), model="one.0") for t in of.truths])
+    few = of.answers[:5]
+    same = TASK.skills(few, one, [Hint(raw=says(t), model="one.0") for t in of.truths[:5]])
+    other = TASK.skills(few, one, [Hint(raw=says(t), model="two.0") for t in of.truths[:5]])
+    assert same[MODEL]["images"] == len(of.truths) + 5
+    assert other[MODEL]["images"] == 5
+    alone = [Hint(raw=says(of.truths[0]), model="two.0")]
+    assert MODEL not in TASK.skills([of.answers[0][:1]], one, alone), "nor where its first item teaches nothing"
+
+
 # ------------------------------------------------------------------------------------------- what it never does
 
 

@@ -345,6 +345,8 @@ def test_schedule_follows_the_amount_of_data(n: int, steps: int) -> None:
     assert steps_for(n, 4, 24, 300, 2000, 1.0) == steps
     assert steps_for(n, 4, 24, 300, 2000, 0.5) == pytest.approx(steps / 2, rel=0.02)
     assert steps_for(n, 4, 24, 300, 2000, 1e-6) == 1
+    fold = n - n // 3  # stands for a model that has seen all
+    assert steps_for(fold, 4, 24, 300, 2000, n / fold) == pytest.approx(steps, rel=0.03)
 
 
 def test_held_out_examples_are_a_share_of_many() -> None:

@@ -521,6 +521,10 @@ def test_the_length_of_a_fit_follows_the_data() -> None:
     assert training.epochs_for(160, options, 1.0) == 50
     assert training.epochs_for(16000, options, 1.0) == 6
     assert training.epochs_for(160, options, 0.5) == 25
+    for n in (48, 480, 4800, 48000):  # a fold takes as many steps as the model that has seen all
+        fold = n * 2 // 3
+        steps = [training.epochs_for(k, options, e) * -(-k // options.batch) for k, e in ((n, 1.0), (fold, n / fold))]
+        assert steps[1] == pytest.approx(steps[0], rel=0.15)
     assert training.epochs_for(10**6, options, 0.01) == 1
 
 

@@ -53,11 +53,13 @@ def schedule_for(n: int, options: TorchvisionOptions, effort: float, *, batch: i
 def steps_for(n: int, batch: int, epochs: float, min_steps: int, max_steps: int, effort: float) -> int:
     """Optimiser steps for ``n`` examples: whole passes, ``epochs`` of them, at least ``min_steps`` steps in all.
 
-    ``max_steps`` cuts that short, in the middle of a pass if need be; ``effort`` scales everything; at least 1.
+    ``max_steps`` cuts that short, in the middle of a pass if need be; ``effort`` scales everything, but for the bounds
+    above 1: then fewer examples are to have the steps that more of them had; at least 1.
     """
     per_epoch = -(-n // batch)
-    whole = per_epoch * max(1, round(effort * max(epochs, min_steps / per_epoch)))
-    return max(1, min(whole, round(effort * max_steps)))
+    bounds = min(effort, 1.0)
+    whole = per_epoch * max(1, round(max(effort * epochs, bounds * min_steps / per_epoch)))
+    return max(1, min(whole, round(bounds * max_steps)))
 
 
 def hold_out(n: int, share: float, seed: int) -> tuple[Indices, Indices]:

@@ -24,8 +24,9 @@ class Trained(NamedTuple):
 def epochs_for(n: int, options: UltralyticsOptions, effort: float) -> int:
     """Passes over ``n`` examples: ``epochs``, at least ``min_steps`` and at most ``max_steps`` steps; never none."""
     per_epoch = -(-n // options.batch)
-    wanted = max(options.epochs, options.min_steps / per_epoch)
-    return max(1, round(effort * min(wanted, options.max_steps / per_epoch)))
+    bounds = min(effort, 1.0)  # fewer examples with more effort are to have the steps that more of them had
+    wanted = max(effort * options.epochs, bounds * options.min_steps / per_epoch)
+    return max(1, round(min(wanted, bounds * options.max_steps / per_epoch)))
 
 
 def train(

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gtloop.interfaces import Hint
 from gtloop.labels import FloatArray, iou_matrix
 from gtloop.records import Raw
 from gtloop_plugins.tasks.bbox.answers import Ints, Spots
@@ -101,6 +102,14 @@ def predicted(raw: Raw, categories: Sequence[str], names: Sequence[str], objects
 
 
 # ---------------------------------------------------------------------------------------------- learning
+
+
+def of_now(skills: Mapping[str, Any], hints: Sequence[Hint]) -> Mapping[str, Any]:
+    """Skills without what is known of a model, where the hints are of a model of another kind."""
+    of = next((h.model for h in hints if h.raw is not None), None)
+    if of is None or MODEL not in skills or skills[MODEL].get("of") == of:
+        return skills
+    return {key: value for key, value in skills.items() if key != MODEL}
 
 
 def learn(

@@ -51,6 +51,7 @@ def learn(
     known = [(given[k], drawn(gold)) for k in order if (gold := golds[k]) is not None and given[k]]
     taught = [k for k in order if golds[k] is None and len(given[k]) > 1]
     images = [image(given[k]) for k in taught]
+    previous = voter.of_now(previous, hints)
     if not known and not images:
         return dict(previous)
     found = spots(images, names)
@@ -69,6 +70,7 @@ def learn(
     if any(raw is not None for raw in raws):
         beliefs = now.beliefs().of(index)
         model = voter.learn(found, judge(found, beliefs), raws, names, model or {})
+        model["of"] = next(h.model for h in hints if h.raw is not None)
     return now.json() if model is None else {**now.json(), voter.MODEL: model}
 
 
