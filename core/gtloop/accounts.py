@@ -21,9 +21,13 @@ def affordable(state: State, settings: Settings) -> int | None:
     left, price = state.facts.bill.left(None if budget is None else micro(budget)), worst_case(state, settings, 1)
     if left is None or price == 0:
         return None
-    n = left // price
-    few = int(n / (1 + settings.people.gold_share)) if state.facts.gold is not None else n
-    return few if few + tests_among(state, settings, few) <= n else max(0, few - 1)
+    n, gold = left // price, state.facts.gold
+    if gold is None:
+        return n
+    items = min(n, max(n - gold.rows, int(n / (1 + settings.people.gold_share)) + 2))  # as many at least, or rounded
+    while items + tests_among(state, settings, items) > n:
+        items -= 1
+    return items
 
 
 def tests_among(state: State, settings: Settings, items: int) -> int:

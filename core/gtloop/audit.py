@@ -20,12 +20,13 @@ from gtloop.events import AnyEvent, AuditAsked, AuditConcluded, BudgetReached, F
 from gtloop.images import open_image
 from gtloop.interfaces import Consolidated, Hint
 from gtloop.job import Job, labels_of
-from gtloop.money import micro
+from gtloop.money import micro, show
 from gtloop.people import known_skills, label_of, read_answers, usable_answers
 from gtloop.picking import GONE, Wanted, affordable, commit_requests, gone, quarantine, with_tests
 from gtloop.regions import Region, failing, measure, qualities, regions, shares
 from gtloop.settings import Settings
 from gtloop.state import MACHINE, State
+from gtloop.stopping import CENT
 from gtloop.store import Store
 
 NONE_LEFT = "there is no machine label left to check"
@@ -68,14 +69,21 @@ def audit_cost(store: Store, state: State, settings: Settings, n: int) -> AuditC
     """What it costs at most to have ``n`` more machine labels checked, as things stand.
 
     Raises:
-        RunError: There is none to check.
+        RunError: There is none to check, or the budget does not pay for one.
     """
     waiting, budget = sum(state.facts.audits_asked), settings.run.budget_usd
-    there = sum(len(r.left(state)) for r in regions(store, state, settings.run.seed)) - waiting
-    if there <= 0:
-        raise RunError(NONE_LEFT)
-    wanted, most = min(n, there), accounts.affordable(state, settings)
+    left = sum(len(r.left(state)) for r in regions(store, state, settings.run.seed))
+    if left <= waiting:
+        raise RunError(f"earlier wishes cover all {left} machine labels that are left to check" if left else NONE_LEFT)
+    wanted, most = min(n, left - waiting), accounts.affordable(state, settings)
     items = wanted if most is None else min(wanted, max(0, most - waiting))
+    if not items:
+        requests = sum(k + accounts.tests_among(state, settings, k) for k in (*state.facts.audits_asked, wanted))
+        least = state.facts.bill.bound + accounts.worst_case(state, settings, requests)
+        raise RunError(
+            f"the budget of {show(micro(budget or 0))} pays for no check of a machine label; raise it first: "
+            f"gtloop run --run {store.root} --budget {-(-least // CENT) / 100:.2f}"
+        )
     tests = accounts.tests_among(state, settings, items)
     return AuditCost(
         items=items,

@@ -54,7 +54,7 @@ def build_app(registry: Registry) -> typer.Typer:
         add_completion=False,
     )
 
-    @app.callback()
+    @app.callback(result_callback=lambda _value, **_: None)  # what a command returns is no exit code
     def main_callback(
         ctx: typer.Context,
         debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
@@ -123,7 +123,7 @@ def _add_run(app: typer.Typer) -> None:
         from gtloop import config as settings_module
         from gtloop.labelfiles import absolute
         from gtloop.plugin_options import annotator_defaults
-        from gtloop.progress import watched
+        from gtloop.progress import agreed, watched
         from gtloop.run import default_folder, is_run, run_or_resume, settings_of
 
         registry = ctx.obj.registry
@@ -158,10 +158,10 @@ def _add_run(app: typer.Typer) -> None:
         if settings.run.source is None:
             raise UsageError("no images named: gtloop run IMAGES, or write a gtloop.toml with: gtloop init IMAGES")
         root = folder or default_folder(settings.run.source, settings.run.task)
-        ask = not (yes or as_json) and sys.stdin.isatty() and sys.stderr.isatty()
+        ask = not (yes or as_json) and all(s is not None and s.isatty() for s in (sys.stdin, sys.stderr))
         with watched(ctx.obj.debug, as_json) as progress:
             outcome, found = run_or_resume(
-                root, settings, registry, yes=yes, wait=wait, progress=progress, agree=partial(_agree, ask)
+                root, settings, registry, yes=yes, wait=wait, progress=progress, agree=partial(agreed, ask)
             )
         if as_json:
             ctx.obj.json({"outcome": outcome, **found})
@@ -171,11 +171,6 @@ def _add_run(app: typer.Typer) -> None:
                 typer.echo(found["where"])
             typer.echo(_next(outcome, root, found["lacking"]))
         raise typer.Exit(EXIT[outcome])
-
-
-def _agree(ask: bool, why: str) -> bool:
-    """Whether to start all the same, where somebody can be asked; in a line of its own, as bars may be drawn below."""
-    return not ask or typer.confirm("Start all the same?", prompt_suffix=" [y/N]\n", show_default=False, err=True)
 
 
 def _next(outcome: str, root: Path, lacking: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ sampler's ranking of now leaves.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -131,7 +132,7 @@ def consider(job: Job) -> list[AnyEvent]:
     waiting = float(np.mean([min(p.cost for p in column) for column in zip(*table[1:], strict=True)] or [np.inf]))
     look = plans[0].cost <= waiting and (plans[0].share >= WORTH or len(plans) == 1)
     best = plans[0] if look else min(plans[1:], key=lambda p: (p.cost, p.labels))
-    return [Considered(**common, choice="look" if look else "train", plans=plans, why=_why(job, plans[0], best))]
+    return [Considered(**common, choice="look" if look else "train", plans=plans, why=_why(job, plans, best))]
 
 
 # ---------------------------------------------------------------------------------------- what is seen
@@ -260,13 +261,15 @@ def _simulated(job: Job, draw: int, score: Floats, seen: Seen, left: float) -> f
     return float(accepted[np.isnan(quality)].mean())
 
 
-def _why(job: Job, now: Alternative, best: Alternative) -> str:
-    free = not job.state.rates.request(job.settings.run.workers)
+def _why(job: Job, plans: Sequence[Alternative], best: Alternative) -> str:
+    now, free = plans[0], not job.state.rates.request(job.settings.run.workers)
 
     def put(plan: Alternative) -> str:
         cost = f"{plan.cost} more labels" if free else show(plan.cost)
         return f"{cost} from here, {plan.share:.0%} of the rest by machine"
 
+    if len(plans) == 1:
+        return f"look now: expected {put(now)}; no more training was weighed, as a batch would take all that is left"
     if not best.labels:
         return f"look now: expected {put(now)}; more training saves nothing"
     why = f"train on, {best.labels} more labels before a look: expected {put(best)}; looking now: {put(now)}"

@@ -25,11 +25,27 @@ def batch_round(s: State, request: Facts.Open) -> Facts.Round:
     return s.facts.rounds.setdefault(request.batch, Facts.Round())
 
 
-def answered(s: State, e: ev.Event, t: dict[str, Any]) -> None:
+def rounds_of(s: State, requests: Iterable[str], store: Store) -> dict[str, Facts.Round]:
+    """The iteration in which people were asked, of each request, closed or not.
+
+    Batches of closed ones are read, the latest first, so that no map has to hold every request of a run.
+    """
+    f, lacking = s.facts, set(requests)
+    batches = {rid: f.open[rid].batch for rid in lacking if rid in f.open}
+    for number in sorted(f.batches, reverse=True):
+        if not (lacking := lacking - batches.keys()):
+            break
+        asked = store.read(f.batches[number].requests, ["request"])["request"]
+        batches |= dict.fromkeys(lacking.intersection(asked), number)
+    return {rid: f.rounds.setdefault(number, Facts.Round()) for rid, number in batches.items()}
+
+
+def answered(s: State, e: ev.Event, t: dict[str, Any], store: Store) -> None:
     """Pay for answers, from what is reserved for their requests as far as it goes, and count people's time.
 
-    They belong to the iteration of their batch, whenever they come; late ones to closed requests to that of the event.
+    They belong to the iteration of their batch, whenever they come.
     """
+    rounds = rounds_of(s, t["request"], store)
     f, kept, none = s.facts, s.rates.item_fee, np.zeros(len(t["price"]), np.int64)
     money = (t["price"], t.get("fee", none), t.get("over", none))  # older runs have one or two of these
     times = t.get("active_seconds", none)
@@ -38,7 +54,7 @@ def answered(s: State, e: ev.Event, t: dict[str, Any]) -> None:
         f.bill.human += int(price)
         f.bill.fees += int(fee)
         f.bill.overcharged += int(over)
-        (round_of(s, e) if request is None else batch_round(s, request)).cost += paid
+        (rounds[rid] if rid in rounds else round_of(s, e)).cost += paid
         if request is not None:
             used = min(paid, max(0, request.reserved - kept))
             request.reserved -= used
@@ -51,13 +67,13 @@ def answered(s: State, e: ev.Event, t: dict[str, Any]) -> None:
             f.blind.cost += paid + int(over)
 
 
-def rejected(s: State, e: ev.Event, price: int, fee: int, over: int) -> None:
-    """An answer that is not paid after all."""
+def rejected(s: State, asked: Facts.Round, price: int, fee: int, over: int) -> None:
+    """An answer that is not paid after all; ``asked``: the iteration in which it was asked for."""
     f = s.facts
     f.bill.human -= price
     f.bill.fees -= fee
     f.bill.overcharged -= over
-    round_of(s, e).cost -= price + fee
+    asked.cost -= price + fee
 
 
 def labelled(s: State, request: Facts.Open) -> None:

@@ -105,7 +105,7 @@ def collected(s: State, e: ev.AnswersCollected, store: Store) -> None:
     if e.answers is not None:
         f.answer_files.append(e.answers)
         t = store.read(e.answers, ["request", "outcome", "price", "fee", "over", "active_seconds"])
-        money.answered(s, e, t)
+        money.answered(s, e, t, store)
         for rid, outcome in zip(t["request"], t["outcome"], strict=True):
             f.annotations += outcome != "declined"
             if rid in f.open:
@@ -238,13 +238,19 @@ def assessed(s: State, e: ev.PeopleAssessed, store: Store) -> None:
 
 def settled(s: State, e: ev.AnswersSettled, store: Store) -> None:
     f = s.facts
-    f.settlements, f.settled = e.number, e.upto
     t = store.read(e.verdicts, ["answer", "verdict", "price", "fee", "over"])
     overs = t.get("over", np.zeros(len(t["price"]), np.int64))  # older runs have none
-    for answer, verdict, price, fee, over in zip(t["answer"], t["verdict"], t["price"], t["fee"], overs, strict=True):
-        if verdict == "reject":
+    unpaid = {answer for answer, verdict in zip(t["answer"], t["verdict"], strict=True) if verdict == "reject"}
+    asked: dict[str, str] = {}
+    for ref in f.answer_files[f.settled : e.upto] if unpaid else ():
+        given = store.read(ref, ["id", "request"])
+        asked |= {a: rid for a, rid in zip(given["id"], given["request"], strict=True) if a in unpaid}
+    rounds = money.rounds_of(s, asked.values(), store)
+    for answer, price, fee, over in zip(t["answer"], t["price"], t["fee"], overs, strict=True):
+        if answer in unpaid:
             f.rejected.add(answer)
-            money.rejected(s, e, int(price), int(fee), int(over))
+            money.rejected(s, rounds[asked[answer]], int(price), int(fee), int(over))
+    f.settlements, f.settled = e.number, e.upto
 
 
 def consistent(s: State, e: ev.ConsistencyMeasured, store: Store) -> None:

@@ -116,6 +116,18 @@ def watched(debug: bool, silent: bool) -> Iterator[Progress]:
         raise SystemExit(130) from None
 
 
+def agreed(ask: bool, why: str) -> bool:
+    """Whether to start all the same, where somebody can be asked; in a line of its own, as bars may be drawn below."""
+    import typer
+
+    try:
+        return not ask or typer.confirm("Start all the same?", prompt_suffix=" [y/N]\n", show_default=False, err=True)
+    except typer.Abort as e:
+        if isinstance(e.__context__, KeyboardInterrupt):  # Ctrl-C, not the end of the input
+            raise KeyboardInterrupt from None
+        raise
+
+
 def narrate(debug: bool = False) -> None:
     """Show what observers log; tracebacks only with ``debug``."""
 

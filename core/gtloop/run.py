@@ -38,6 +38,7 @@ from gtloop.sizes import make_plan
 from gtloop.state import LATER, POOL, State
 from gtloop.status import status
 from gtloop.store import Store, write_atomic
+from gtloop.unstarted import STARTING, ask
 
 if TYPE_CHECKING:
     from gtloop.registry import Registry
@@ -86,7 +87,7 @@ def run_or_resume(
     if root.exists() and not root.is_dir():
         raise RunError(f"{root} is a file; name a folder for the run with --run")
     fresh = not (root / LEDGER).exists()
-    if fresh and root.exists() and any(p for p in root.iterdir() if p.name not in _STARTING):
+    if fresh and root.exists() and any(p for p in root.iterdir() if p.name not in STARTING):
         raise RunError(f"{root} is not empty and holds no run; choose another folder with --run")
     plugins = Plugins(settings, registry, root)  # every usage error comes before anything is written
     plugins.observers()
@@ -149,9 +150,6 @@ def _worst_case(rates: Rates, settings: Settings, items: int, left: int | None) 
     return cost if left is None else min(cost, left)
 
 
-_STARTING = {"driver.lock", "items.parquet", "labels", "models", "run.toml", f"{LEDGER}-wal", f"{LEDGER}-shm"}
-
-
 def _start(
     root: Path,
     ledger: Ledger,
@@ -193,8 +191,7 @@ def _start(
     plan = make_plan(settings, promise, n, trainable, known=earlier)
     if lacking := hopeless(plan, settings, promise, n, trainable, earlier):
         log.info("note: %s", lacking)
-        if not agree(lacking):
-            raise RunError("nothing was started, and nobody was asked; run again with other settings")
+        ask(root, agree, lacking)
     check_probe(items, settings.run.seed, plan.probe, settings.run.probe_failures)
     quote, budget = plugins.quote(), settings.run.budget_usd
     rates = settings.prices.rates().quoted(quote)
@@ -236,7 +233,11 @@ def _resume(ledger: Ledger, state: State, settings: Settings, store: Store, regi
             update={"run": settings.run.model_copy(update={"budget_usd": old.run.budget_usd})}
         )
     changed = config.changes(old, settings)
-    if changed and not state.facts.finished:  # what is done stays as it was done
+    if state.facts.finished:  # what is done stays as it was done; checking it may take more money
+        cap, more = state.facts.settings["run"]["budget_usd"], settings.run.budget_usd
+        raised = cap is not None and more is not None and more > cap
+        changed = {name: value for name, value in changed.items() if raised and name == "run.budget_usd"}
+    if changed:
         now = Settings.model_validate(state.facts.settings)
         after, event = config.changed(now, changed), SettingsChanged(iteration=state.iteration, changes=changed)
         check_affordable(state, now, after)

@@ -27,6 +27,7 @@ def status(run: str, state: State, settings: Settings, promise: Promise, *, driv
         "preset": r.preset,
         "state": run_state(state),
         "driven": driven,
+        "reopened": bool(f.finishes) and not f.finished,
         "items": items(state),
         "provisional": provisional(state),
         "imported": state.imported(),

@@ -5,14 +5,14 @@ from __future__ import annotations
 from math import ceil
 from typing import NamedTuple
 
-from gtloop.accounts import worst_case
+from gtloop.accounts import tests_among, worst_case
 from gtloop.events import AnyEvent, RunPaused
 from gtloop.job import Job
 from gtloop.money import micro, show
 from gtloop.picking import asked
 from gtloop.records import MICRO
 from gtloop.settings import Settings
-from gtloop.state import POOL, State
+from gtloop.state import POOL, RELABEL, State
 
 ORDINALS = ("first", "second", "third")
 CENT = MICRO // 100
@@ -38,7 +38,8 @@ class Lacking(NamedTuple):
 def before_look(state: State, settings: Settings) -> Lacking | None:
     """What is lacking before the look that comes next; None where none comes, or the budget reaches it.
 
-    Counts the fee of one image that the machine labels, without which no look is made; computing is left out.
+    Counts what somebody wants asked first, and the fee of one image that the machine labels, without which no look is
+    made; computing is left out.
     """
     f, usd = state.facts, settings.run.budget_usd
     at = f.plan.get("look_at", ())[state.stage_looks : state.stage_looks + 1]
@@ -51,9 +52,18 @@ def before_look(state: State, settings: Settings) -> Lacking | None:
     if f.gold is not None and items:  # rounded up for each batch
         tests = ceil(items * settings.people.gold_share) + 2 + ceil(items / (settings.sizes.batch or f.plan["batch"]))
     machine = state.prices.fees(state.prices.machine_fee, f.bill.items + items, 1)
-    least = f.bill.bound + worst_case(state, settings, items + tests) + machine
+    least = f.bill.bound + _wished(state, settings) + worst_case(state, settings, items + tests) + machine
     more, budget = (-(-amount // CENT) * CENT for amount in (least - micro(usd), least))
     return Lacking(f.looks + 1, at[0], more, budget) if more > 0 else None
+
+
+def _wished(state: State, settings: Settings) -> int:
+    """What somebody wants asked before anything else costs at most, micro-dollars: new labels, audits and reviews."""
+    f = state.facts
+    batches = (state.count(RELABEL), *f.audits_asked)
+    requests = sum(n + tests_among(state, settings, n) for n in batches)
+    reviews = sum(wish.rows.rows * state.rates.request(wish.answers) for wish in f.reviews)
+    return worst_case(state, settings, requests) + reviews
 
 
 def overcharge_due(job: Job) -> bool:

@@ -16,7 +16,10 @@ def print_status(found: dict[str, Any]) -> None:
     console = Console()
     state = found["state"]
     if state == "running" and not found["driven"]:
-        state = f"stopped (no process drives it; go on with: gtloop run --run {found['run']})"
+        state = (
+            "wants to go on (it had finished; more was asked" if found["reopened"] else "stopped (no process drives it"
+        )
+        state += f"; go on with: gtloop run --run {found['run']})"
     console.print(f"[bold]{found['run']}[/bold]: {state}", highlight=False, soft_wrap=True)
     console.print(found["summary"], highlight=False, soft_wrap=True)
     p = found["promise"]

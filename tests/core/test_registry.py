@@ -379,3 +379,28 @@ def test_check_fit_reports_every_problem_at_once() -> None:
     ]
     simple: Any = Thing("simple", needs=frozenset({"score"}))
     assert check_fit(registry, task, pen, able, simple, count) == []
+
+
+@pytest.mark.parametrize("value", ["5", "'hello'", "True", "[1]"])
+def test_what_a_command_returns_is_no_exit_code(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import typer
+
+    from gtloop import cli
+
+    def commands(_: Registry, app: typer.Typer) -> None:
+        more = typer.Typer()
+        more.command("deep")(lambda: eval(value))
+        more.command("other")(lambda: None)
+        app.command("flat")(lambda: eval(value))
+        app.add_typer(more, name="more")
+
+        @app.command()
+        def leave() -> None:
+            raise typer.Exit(7)
+
+    monkeypatch.setattr(Registry, "load", lambda **_: Registry())
+    monkeypatch.setattr(Registry, "commands", commands)
+    for args, code in ((["flat"], 0), (["more", "deep"], 0), (["leave"], 7)):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(args)
+        assert ended.value.code == code

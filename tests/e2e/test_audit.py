@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import types
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 import gtloop
 from gtloop.errors import ConfigError, RunError, SourceError
-from gtloop.events import AuditConcluded, BatchCommitted, BatchSubmitted, RegionDemoted
+from gtloop.events import AuditAsked, AuditConcluded, BatchCommitted, BatchSubmitted, RegionDemoted
 from gtloop.money import micro
 from gtloop.regions import Region, in_order, qualities, regions, shares
 from gtloop.running import running_bounds
@@ -163,6 +164,74 @@ def test_what_an_audit_costs_and_that_the_machine_label_stays_paid(given: Given,
     assert after.machine == before.machine
     assert after.reserved == 0
     assert gtloop.open(root).status()["imported"] == imported == 0
+
+
+def test_an_audit_that_no_budget_pays_is_refused_and_one_that_is_raised_pays(given: Given, tmp_path: Path) -> None:
+    root, settings = tmp_path / "run", given()
+    finish(root, settings)
+    paid = gtloop.open(root).state.facts.bill.total
+    gtloop.open(root).change(**{"run.budget_usd": (paid + ITEM - 1) / 1e6})
+    finish(root, settings)
+    for more in ((), ("--dry-run",), ("--json",)):
+        ended = runs.cli("audit", root, "--n", 10, *more)
+        assert (ended.code, ended.out) == (1, "")
+        assert "pays for no check of a machine label" in ended.error
+    assert gtloop.open(root).state.facts.finished, "the run was not opened again"
+    assert not of(root, AuditAsked)
+    said = re.search(r"--budget ([\d.]+)$", ended.error)
+    assert said is not None
+    least = (paid + 10 * ITEM) / 1e6
+    assert least <= float(said[1]) < least + 0.01
+    assert runs.cli("run", "--run", root, "--budget", said[1]).code == 0
+    assert runs.cli("audit", root, "--n", 10).code == 0
+    assert runs.cli("run", "--run", root).code == 0
+    assert len(audited(root)) == 10
+
+
+def test_a_finished_run_takes_no_other_change_and_no_smaller_budget(given: Given, tmp_path: Path) -> None:
+    root, settings = tmp_path / "run", given(run__budget_usd=1000)
+    finish(root, settings)
+    for more in (("--budget", 999), ("--workers", 1), ("--budget", 999, "--workers", 1)):
+        assert runs.cli("run", "--run", root, *more).code == 0
+    now = gtloop.open(root).settings.run
+    assert (now.budget_usd, now.workers) == (1000, settings.run.workers)
+    assert runs.cli("run", "--run", root, "--budget", 1001, "--workers", 1).code == 0
+    now = gtloop.open(root).settings.run
+    assert (now.budget_usd, now.workers) == (1001, settings.run.workers)
+
+
+def test_a_cancelled_run_is_refused_before_any_cost_is_told(given: Given, tmp_path: Path) -> None:
+    root, settings = tmp_path / "run", given()
+    finish(root, settings)
+    gtloop.open(root).relabel([next(iter(machine(root)))])
+    gtloop.open(root).cancel()
+    assert run(root, settings)[0] == "cancelled"
+    for more in ((), ("--dry-run",)):
+        ended = runs.cli("audit", root, "--n", 5, *more)
+        assert (ended.code, ended.out) == (1, "")
+        assert "the run was cancelled" in ended.error
+
+
+def test_an_audit_beyond_earlier_wishes_says_that_they_cover_all(given: Given, tmp_path: Path) -> None:
+    root, settings = tmp_path / "run", given()
+    finish(root, settings)
+    left = len(machine(root))
+    assert runs.cli("audit", root, "--n", left + 5).code == 0
+    ended = runs.cli("audit", root, "--n", 1)
+    assert ended.code == 1
+    assert f"earlier wishes cover all {left} machine labels" in ended.error
+    assert runs.cli("run", "--run", root).code == 0
+    assert "there is no machine label left to check" in runs.cli("audit", root, "--n", 1).error
+
+
+def test_a_finished_run_with_a_new_wish_wants_to_go_on(given: Given, tmp_path: Path) -> None:
+    root, settings = tmp_path / "run", given()
+    assert finish(root, settings)["reopened"] is False
+    assert runs.cli("audit", root, "--n", 3).code == 0
+    assert runs.status(root)["reopened"] is True
+    said = runs.cli("status", root).out
+    assert f"wants to go on (it had finished; more was asked; go on with: gtloop run --run {root})" in said
+    assert "stopped" not in said
 
 
 def test_labels_and_costs_of_audits_stand_in_their_own_iterations(given: Given, tmp_path: Path) -> None:

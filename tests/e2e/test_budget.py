@@ -11,14 +11,19 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import runs
+from hypothesis import given as sampled
+from hypothesis import strategies as st
 from runs import cli, small
 
 import gtloop
+from gtloop import accounts, config
 from gtloop.errors import ConfigError
-from gtloop.events import BatchCommitted, LetterRefused, SettingsChanged
+from gtloop.events import BatchCommitted, FileRef, LetterRefused, SettingsChanged
+from gtloop.facts import Facts
 from gtloop.money import micro
 from gtloop.picking import asked
 from gtloop.state import MACHINE, State
+from gtloop.stopping import before_look
 from gtloop.store import Store
 
 PAID = ("-o", "prices.answer_usd=0.036", "-o", "prices.item_fee_usd=0.08", "-o", "prices.machine_fee_usd=0.08")
@@ -109,6 +114,53 @@ def test_a_stop_before_the_look_says_how_much_reaches_it(images: Path, tmp_path:
     assert run.state.facts.looks == 1
     assert early or asked(run.state) == lacking["labels"]
     assert runs.status(root)["lacking"]["usd"] == 0
+
+
+def test_what_somebody_wants_first_is_lacking_too(images: Path, tmp_path: Path) -> None:
+    """Relabelled items, reviews and audits are paid before a look is reached: the budget that is named reaches it."""
+    root = tmp_path / "run"
+    command = small(images, root, *PAID, *LOOSE)
+    assert cli(*command, "--budget", 2).code == 4
+    before = runs.status(root)["lacking"]["usd"]
+    rows = [label.row for label in gtloop.open(root).labels() if label.source == "human"][:5]
+    gtloop.open(root).relabel(rows)
+    take_in(root)
+    lacking = runs.status(root)["lacking"]
+    assert lacking["usd"] == pytest.approx(before + len(rows) * ITEM, abs=0.011)
+    run = gtloop.open(root)
+    state = run.state
+    state.facts.reviews = [Facts.Review(rows=FileRef(path="r", rows=3, sha256=""), answers=2, others=False)]
+    state.facts.audits_asked = [4, 1]
+    more = before_look(state, run.settings)
+    assert more is not None
+    added = 3 * (2 * 0.036 + 0.08) + 5 * ITEM
+    assert more.more / 1e6 == pytest.approx(lacking["usd"] + added, abs=0.011)
+    cli(*command, "--budget", f"{lacking['budget_usd']:.2f}")
+    assert gtloop.open(root).state.facts.looks == 1
+
+
+def take_in(root: Path) -> None:
+    from gtloop import run
+    from gtloop.registry import Registry
+
+    run.take_in(root, Registry.load(), 0)
+
+
+@sampled(left=st.integers(0, 400), gold=st.integers(0, 60), share=st.floats(0.001, 1.0), price=st.integers(1, 90_000))
+def test_as_many_items_as_the_budget_pays_with_their_tests(left: int, gold: int, share: float, price: int) -> None:
+    """The largest number that fits: one more, with the tests that it brings, does not."""
+    settings = config.load(
+        None,
+        {"run.workers": 1, "people.gold_share": share, "prices.answer_usd": str(price / 1e6), "run.budget_usd": 0},
+    )
+    state = State()
+    state.facts.settings = settings.model_dump(mode="json")
+    settings = settings.model_copy(update={"run": settings.run.model_copy(update={"budget_usd": left * price / 1e6})})
+    state.facts.gold = FileRef(path="gold.parquet", rows=gold, sha256="")
+    found = accounts.affordable(state, settings)
+    assert found is not None
+    assert found + accounts.tests_among(state, settings, found) <= left
+    assert found + 1 + accounts.tests_among(state, settings, found + 1) > left
 
 
 def test_no_budget_pays_all(images: Path, tmp_path: Path) -> None:

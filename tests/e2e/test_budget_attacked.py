@@ -12,6 +12,7 @@ import random
 import shutil
 import tempfile
 import types
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -285,12 +286,25 @@ def check(root: Path) -> State:
         assert rounds == bill.total
         if isinstance(event, RunPaused) and event.reason == "overcharged":
             assert bill.overcharged > 0
+    for number, paid in asked_for(run).items():
+        assert state.facts.rounds[number].cost >= paid, "an answer counts where it was asked for"
     if state.facts.finished:
         assert state.facts.bill.total >= state.prices.minimum
     found = run.status()
     assert found["cost_usd"]["overcharged"] == pytest.approx(state.facts.bill.overcharged / 1e6)
     assert (found["cost_usd"]["overcharged"] > 0) == ("charged beyond the budget" in found["summary"])
     return state
+
+
+def asked_for(run: gtloop.Run) -> Counter[int]:
+    """What answers have cost that were not rejected, by the batch of their request."""
+    f, found = run.state.facts, Counter[int]({n: 0 for n in run.state.facts.rounds})
+    batch = {rid: n for n, b in f.batches.items() for rid in run.store.read(b.requests, ["request"])["request"]}
+    for ref in f.answer_files:
+        t = run.store.read(ref)
+        for answer, rid, price, fee in zip(t["id"], t["request"], t["price"], t["fee"], strict=True):
+            found[batch[rid]] += 0 if answer in f.rejected else int(price) + int(fee)
+    return found
 
 
 def attacks(seeds: Sequence[int], images: Path, registry: Registry) -> list[State]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -14,8 +15,10 @@ from hypothesis import given as sampled
 from hypothesis import strategies as st
 
 import gtloop
+from gtloop import considering
 from gtloop.considering import SPREAD, USUAL, Curve, fitted_curve
-from gtloop.events import BatchCommitted, Considered, Looked
+from gtloop.events import Alternative, BatchCommitted, Considered, Looked
+from gtloop.money import Rates
 from gtloop.picking import asked
 from gtloop.state import COLUMNS, HUMAN, MACHINE, State
 
@@ -165,3 +168,15 @@ def test_settings_that_do_not_choose_are_weighed_never(images: tuple[Path, Path]
     for name, changes in (("planned", {"loop__look": "planned"}), ("cross-fit", {"sizes__look_at": 60})):
         runs.run_here(tmp_path / name, runs.settings(*images, **{**CHEAPEST, **changes}))
         assert not events(tmp_path / name, Considered)
+
+
+@pytest.mark.parametrize(("plans", "says"), [(1, "no more training was weighed"), (2, "more training saves nothing")])
+def test_what_was_not_weighed_is_not_said_to_save_nothing(plans: int, says: str) -> None:
+    job: Any = SimpleNamespace(
+        state=SimpleNamespace(rates=Rates(36_000, 0, 0, 0, 36_000)),
+        settings=SimpleNamespace(run=SimpleNamespace(workers=1)),
+    )
+    weighed = [Alternative(labels=10 * k, share=0.5, cost=10**6 * (k + 1)) for k in range(plans)]
+    told = considering._why(job, weighed, weighed[0])
+    assert told.startswith("look now: expected $1.00 from here, 50% of the rest by machine; ")
+    assert says in told

@@ -208,6 +208,11 @@ def test_misfits_are_rejected_by_a_rule_and_cost_nothing(source: tuple[Path, Pat
     assert {s.worker for s in rejected} == {"synthetic-001"}
     assert all(s.reason.startswith("The answer can't be used: ") for s in rejected), "a worker has to be told why"
     assert found["crew"]["rejected"] == len(rejected)
+    iterations = found["iterations"]
+    assert sum(i["cost_usd"] for i in iterations) == pytest.approx(found["cost_usd"]["total"])
+    assert [i["n"] for i in iterations if i["cost_usd"] < 0] == []
+    batches = set(gtloop.open(tmp_path / "run").state.facts.batches)
+    assert {i["n"] for i in iterations if i["n"] not in batches} <= {1 + max(batches)}, "only the look has no batch"
     paid = len(Agency.heard) - len(rejected)
     assert found["cost_usd"]["human"] == pytest.approx(0.04 * paid)
     assert found["cost_usd"]["fees"] == pytest.approx(0.015 * paid)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 import tomllib
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from runs import cli, small
 
 from gtloop import config
 from gtloop.errors import RunError
+from gtloop.progress import agreed
 from gtloop.registry import Registry
 from gtloop.testing.fakes import SIZE
 
@@ -197,8 +199,32 @@ def test_each_remedy_of_a_hopeless_plan_makes_it_one_that_may_label(
             assert told({}, (value,)) == "", (why, remedy)
         else:
             assert told({f"promise.{flag.removeprefix('--')}": float(value)}) == "", (why, remedy)
-    assert not why or "each of these would do: -" in why or "more images would" in why
+    if why and "each of these would do: -" not in why:
+        more = any(not shortfall_of(n * 2**k, target, sizes, cls, task) for k in range(1, 20))
+        assert why.endswith("no single setting helps, " + ("more images would" if more else "nor would more images"))
     assert "look_at=" not in why or int(why.partition("look_at=")[2].partition(",")[0]) <= 0.8 * n
+
+
+@pytest.mark.parametrize("n", [2_000_000, 10**7, 10**7 + 7])
+def test_a_remedy_changes_no_more_than_it_has_to(n: int) -> None:
+    """However many images there are: one label less in validation, and nothing could be certified."""
+    from gtloop.job import make_promise
+    from gtloop.remedies import hopeless
+    from gtloop.sizes import make_plan
+
+    cls = Registry.load(discover=False, extra_modules=["gtloop_plugins"]).get("task", "bbox")
+
+    def told(**sizes: int) -> str:
+        flags = {f"sizes.{k}": v for k, v in sizes.items()}
+        given = config.load(None, {"run.task": "bbox", "promise.target": 0.999, **flags})
+        promise = make_promise(given, cls)
+        return hopeless(make_plan(given, promise, n), given, promise, n, True)
+
+    found = re.search(r"sizes\.validation=(\d+)", told())
+    assert found is not None
+    least = int(found[1])
+    assert told(validation=least) == ""
+    assert told(validation=least - 1) != ""
 
 
 def shortfall_of(n: int, target: float, sizes: dict[str, int], cls: Any, task: str) -> str:
@@ -227,7 +253,55 @@ def test_a_hopeless_plan_starts_only_where_somebody_agrees(images: Path, tmp_pat
     else:
         with pytest.raises(RunError, match="nothing was started"):
             runs.run_here(root, given, agree=agree)
-        assert not list(root.glob("requests/*")), "nobody was asked"
+        assert not root.exists(), "nobody was asked, and nothing looks like a run"
         assert runs.run_here(root, given)[0] == "finished", "the folder is as good as new"
     assert len(heard) == 1
     assert "no machine labels" in heard[0]
+
+
+@pytest.mark.parametrize(
+    ("ends", "code", "says"),
+    [(KeyboardInterrupt, 130, "stopped"), (EOFError, 1, "error: stopped"), (None, 1, "nothing was")],
+)
+def test_a_no_at_the_question_leaves_no_run(
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ends: type[BaseException] | None,
+    code: int,
+    says: str,
+) -> None:
+    import typer
+
+    def answer(prompt: str) -> str:
+        if ends is not None:
+            raise ends
+        return "n"
+
+    monkeypatch.setattr(sys.modules[typer.confirm.__module__], "visible_prompt_func", answer)
+    monkeypatch.setattr("gtloop.progress.agreed", lambda ask, why: agreed(True, why))
+    (tmp_path / "mine").mkdir()
+    for root in (tmp_path / "run", tmp_path / "mine"):
+        ended = cli(*small(images, root, "-o", "sizes.train=20"))
+        assert ended.code == code
+        assert says in ended.err
+        assert not root.exists()
+        ended = cli("status", root)
+        assert "holds no run" in ended.error
+
+
+def test_what_a_user_has_put_into_the_folder_stays(tmp_path: Path) -> None:
+    from gtloop.unstarted import ask
+
+    for name in ("ledger.sqlite", "items.parquet", "notes.txt"):
+        (tmp_path / name).write_text("x")
+    with pytest.raises(RunError, match="nothing was started"):
+        ask(tmp_path, lambda why: False, "why")
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_program_without_standard_input_can_run(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)  # as after: gtloop run ... <&-
+    assert cli(*small(images, tmp_path / "run")).code == 0

@@ -31,9 +31,11 @@ def register(app: typer.Typer) -> None:
         """Have people check a random sample of the machine labels, blind; without --n: what audits have found."""
         import gtloop
         from gtloop.audit import audit_cost
+        from gtloop.letters import refuse_cancelled
 
         opened = gtloop.open(find_run(run))
         if n is not None:
+            refuse_cancelled(opened.state)
             cost = audit_cost(opened.store, opened.state, opened.settings, n)
             if not as_json:
                 typer.echo(_cost(cost))
