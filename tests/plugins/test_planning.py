@@ -284,17 +284,20 @@ def test_a_stricter_target_labels_no_more(by_people: Path, registry: Registry) -
 
 
 def test_splits_draw_validation_as_a_run_does(by_people: Path, registry: Registry) -> None:
-    """Each split validates with as many items, each item in about as many splits; known items are all that are left."""
+    """Each split validates with as many items, each item in about as many splits, but for those a model voted on."""
     run = gtloop.open(by_people)
     past = again.looks_of(run)[-1]
     look = again.Look(run, past, registry, {})
     known = again.known_of(look, np.zeros(len(look.gathered.rows), bool))
     drawn = np.array([~np.isnan(again.redraw(known, look, 40, n)) for n in range(300)])
     assert (drawn.sum(axis=1) == 40).all()
-    assert drawn.mean(axis=0) == pytest.approx(40 / drawn.shape[1], abs=0.15)
+    free = ~np.isnan(known.quality)
+    assert 40 < free.sum() < len(free), "a model has voted on some labels, which measure nothing"
+    assert drawn[:, free].mean(axis=0) == pytest.approx(40 / free.sum(), abs=0.15)
+    assert not drawn[:, ~free].any()
     found = again.replayed(run, registry, {"promise.target": 0.3}, 5, None)
     assert len(found) == 5
-    assert {f["known"] for f in found} == {round(f["machine_share"] * 120) for f in found}, "all labels are known"
+    assert all(0 < f["known"] <= round(f["machine_share"] * 120) for f in found)
     assert found == again.replayed(run, registry, {"promise.target": 0.3}, 5, None)
 
 
