@@ -12,13 +12,18 @@ from gtloop.settings import Settings
 from gtloop.state import State
 
 
+def budget_of(settings: Settings) -> int | None:
+    """The budget in micro-dollars; None: there is none."""
+    usd = settings.run.budget_usd
+    return None if usd is None else micro(usd)
+
+
 def affordable(state: State, settings: Settings) -> int | None:
     """How many more items the budget can pay people for, at the worst-case price, test images among them.
 
     None: nothing limits them.
     """
-    budget = settings.run.budget_usd
-    left, price = state.facts.bill.left(None if budget is None else micro(budget)), worst_case(state, settings, 1)
+    left, price = state.facts.bill.left(budget_of(settings)), worst_case(state, settings, 1)
     if left is None or price == 0:
         return None
     n, gold = left // price, state.facts.gold

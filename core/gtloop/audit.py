@@ -20,7 +20,7 @@ from gtloop.events import AnyEvent, AuditAsked, AuditConcluded, BudgetReached, F
 from gtloop.images import open_image
 from gtloop.interfaces import Consolidated, Hint
 from gtloop.job import Job, labels_of
-from gtloop.money import micro, show
+from gtloop.money import show
 from gtloop.people import known_skills, label_of, read_answers, usable_answers
 from gtloop.picking import GONE, Wanted, affordable, commit_requests, gone, quarantine, with_tests
 from gtloop.regions import Region, failing, measure, qualities, regions, shares
@@ -71,7 +71,7 @@ def audit_cost(store: Store, state: State, settings: Settings, n: int) -> AuditC
     Raises:
         RunError: There is none to check, or the budget does not pay for one.
     """
-    waiting, budget = sum(state.facts.audits_asked), settings.run.budget_usd
+    waiting, budget = sum(state.facts.audits_asked), accounts.budget_of(settings)
     left = sum(len(r.left(state)) for r in regions(store, state, settings.run.seed))
     if left <= waiting:
         raise RunError(f"earlier wishes cover all {left} machine labels that are left to check" if left else NONE_LEFT)
@@ -81,7 +81,7 @@ def audit_cost(store: Store, state: State, settings: Settings, n: int) -> AuditC
         requests = sum(k + accounts.tests_among(state, settings, k) for k in (*state.facts.audits_asked, wanted))
         least = state.facts.bill.bound + accounts.worst_case(state, settings, requests)
         raise RunError(
-            f"the budget of {show(micro(budget or 0))} pays for no check of a machine label; raise it first: "
+            f"the budget of {show(budget or 0)} pays for no check of a machine label; raise it first: "
             f"gtloop run --run {store.root} --budget {-(-least // CENT) / 100:.2f}"
         )
     tests = accounts.tests_among(state, settings, items)
@@ -90,7 +90,7 @@ def audit_cost(store: Store, state: State, settings: Settings, n: int) -> AuditC
         tests=tests,
         answers=(items + tests) * settings.run.workers,
         most=accounts.worst_case(state, settings, items + tests),
-        left=state.facts.bill.left(None if budget is None else micro(budget)),
+        left=state.facts.bill.left(budget),
         short=wanted - items,
     )
 

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gtloop import accounts
 from gtloop.errors import ConfigError, blame
 from gtloop.events import AnswersSettled, AnyEvent, FileRef, PeopleAssessed, PricesQuoted, SettingsChanged
 from gtloop.facts import Facts
 from gtloop.interfaces import Rows
 from gtloop.job import Job, Plugins
 from gtloop.keyed import rng
-from gtloop.money import micro, show
+from gtloop.money import show
 from gtloop.people import answered_by, every_request, fitting, gold_labels, read_answers
 from gtloop.records import Answer, Payload, Settlement
 from gtloop.settings import Settings
@@ -113,10 +114,10 @@ def check_quote(state: State, event: SettingsChanged, store: Store, plugins: Plu
     Raises:
         ConfigError: As ``quoted`` would after it.
     """
-    after, usd = State(), settings.run.budget_usd
+    after = State()
     after.columns, after.facts = state.columns, state.facts.model_copy(deep=True)  # the event changes facts only
     after.apply(event, store)
-    _quoted(after, plugins, None if usd is None else micro(usd))
+    _quoted(after, plugins, accounts.budget_of(settings))
 
 
 def _quoted(s: State, plugins: Plugins, budget: int | None) -> list[AnyEvent]:

@@ -17,12 +17,12 @@ from gtloop.store import Store
 
 def round_of(s: State, event: ev.Event) -> Facts.Round:
     """The iteration of an event."""
-    return s.facts.rounds.setdefault(event.iteration, Facts.Round())
+    return round_at(s, event.iteration)
 
 
-def batch_round(s: State, request: Facts.Open) -> Facts.Round:
-    """The iteration in which people were asked."""
-    return s.facts.rounds.setdefault(request.batch, Facts.Round())
+def round_at(s: State, number: int) -> Facts.Round:
+    """The iteration of that number; people were asked in that of their batch."""
+    return s.facts.rounds.setdefault(number, Facts.Round())
 
 
 def rounds_of(s: State, requests: Iterable[str], store: Store) -> dict[str, Facts.Round]:
@@ -37,7 +37,7 @@ def rounds_of(s: State, requests: Iterable[str], store: Store) -> dict[str, Fact
             break
         asked = store.read(f.batches[number].requests, ["request"])["request"]
         batches |= dict.fromkeys(lacking.intersection(asked), number)
-    return {rid: f.rounds.setdefault(number, Facts.Round()) for rid, number in batches.items()}
+    return {rid: round_at(s, number) for rid, number in batches.items()}
 
 
 def answered(s: State, e: ev.Event, t: dict[str, Any], store: Store) -> None:
@@ -81,7 +81,7 @@ def labelled(s: State, request: Facts.Open) -> None:
     fee = s.rates.item_fee
     s.facts.bill.fees += fee
     s.facts.bill.items += 1
-    batch_round(s, request).cost += fee
+    round_at(s, request.batch).cost += fee
 
 
 def machine(s: State, e: ev.Event, n: int) -> None:

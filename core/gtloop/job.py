@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gtloop.accounts import budget_of
 from gtloop.compatibility import check_fit, check_people
 from gtloop.errors import ConfigError, RunError, blame
 from gtloop.events import AnyEvent, FileRef
@@ -186,10 +187,7 @@ class Job:
 
     @property
     def budget(self) -> int | None:
-        from gtloop.money import micro
-
-        usd = self.settings.run.budget_usd
-        return None if usd is None else micro(usd)
+        return budget_of(self.settings)
 
     @property
     def cut(self) -> float:

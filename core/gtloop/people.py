@@ -138,11 +138,8 @@ def read_answers(store: Store, refs: Iterable[FileRef], requests: set[str] | Non
             fields = dict(zip(names, values, strict=True))
             if requests is None or fields["request"] in requests:
                 fields["payload"] = fields.pop("payload_json")
-                fields["price"], fields["active_seconds"] = (
-                    int(fields["price"]),
-                    known_seconds(fields["active_seconds"]),
-                )
-                fields["fee"] = int(fields["fee"])
+                fields["active_seconds"] = known_seconds(fields["active_seconds"])
+                fields["price"], fields["fee"] = int(fields["price"]), int(fields["fee"])
                 found.setdefault(fields["request"], []).append(Answer.model_validate(fields))
     return found
 
