@@ -7,6 +7,7 @@ a web page, requests to change something): an entry is acknowledged when its row
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -237,15 +238,17 @@ class Lock:
 
     @staticmethod
     def _take(file: IO[str]) -> None:
-        """Lock; more than once, as somebody may just be looking whether it is (``driven``)."""
+        """Lock; for up to a second, as somebody may just be looking whether it is (``driven``)."""
         import fcntl
 
-        for pause in (0.02, 0.05, 0.1):
+        end = time.monotonic() + 1
+        while True:
             try:
                 return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                time.sleep(pause)
-        return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if time.monotonic() > end:
+                    raise
+            time.sleep(random.uniform(0.001, 0.02))
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         if self._file is not None:
