@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import struct
 import warnings
@@ -27,16 +28,20 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from gtloop.errors import BadImage, SourceError
-from gtloop.listing import Listed, formats, list_images, local_path, suffixes
+from gtloop.listing import Listed, formats, list_images, suffixes
+from gtloop.remote import contents, read_ahead
+from gtloop.urls import local_path
 
 __all__ = [
     "MAX_PIXELS",
     "Header",
     "Listed",
+    "content",
     "content_hash",
     "header",
     "list_images",
     "open_image",
+    "read_ahead",
     "suffixes",
     "thumbnail",
 ]
@@ -74,12 +79,13 @@ def open_image(uri: str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     Alpha is composited on white; an animation gives its first frame; 16-bit gray is divided by 257.
 
     Args:
-        uri: A local path or a ``file://`` URI.
+        uri: A local path, a ``file://`` URI, or a URL that ``gtloop.remote`` reads.
         max_pixels: Larger images are refused from their header; at most ``MAX_PIXELS``.
 
     Raises:
         BadImage: Unreadable, truncated, empty, not an image, or too large; the text is the reason.
-        SourceError: The system is out of file handles or memory, which is not the image's fault.
+        SourceError: The system is out of file handles or memory, or a service can't be reached, which is not the
+            image's fault.
     """
     with _opened(uri, max_pixels) as (image, _):
         return _display(image)
@@ -117,6 +123,20 @@ def header(uri: str, *, max_pixels: int = MAX_PIXELS) -> Header:
         return Header(width, height, _orientation(image, late), image.format or "")
 
 
+def content(uri: str) -> bytes:
+    """The file's bytes.
+
+    Raises:
+        BadImage: The file can't be read.
+        SourceError: As ``open_image``.
+    """
+    with _readable(uri) as file:
+        try:
+            return file.read()
+        except OSError as e:
+            raise BadImage(_reason(e)) from e
+
+
 def content_hash(uri: str) -> str:
     """SHA-256 of the file's bytes, as 64 hex digits, read in pieces.
 
@@ -134,7 +154,8 @@ def content_hash(uri: str) -> str:
 def _readable(uri: str) -> Iterator[IO[bytes]]:
     path = local_path(uri)
     if path is None:
-        raise BadImage(f"{uri.partition('://')[0]}:// is not a local file; download the images and give their folder")
+        yield io.BytesIO(contents(uri))
+        return
     try:
         file = open(path, "rb")  # noqa: SIM115 (what its body raises is not about opening)
     except (OSError, ValueError) as e:  # ValueError: a null character in the path
@@ -160,7 +181,7 @@ def _opened(uri: str, max_pixels: int) -> Iterator[tuple[Image.Image, IO[bytes]]
         except Image.DecompressionBombError as e:
             raise BadImage(_too_large("more than Pillow decodes", min(max_pixels, MAX_PIXELS))) from e
         except UnidentifiedImageError as e:
-            empty = os.fstat(file.fileno()).st_size == 0
+            empty = file.seek(0, os.SEEK_END) == 0
             raise BadImage("the file is empty (0 bytes)" if empty else "not an image in a format that is read") from e
         except Exception as e:  # Pillow's decoders raise anything at all on damaged files
             raise BadImage(_reason(e)) from e

@@ -1,4 +1,4 @@
-"""Where images come from: a folder, a glob, a manifest, or one file.
+"""Where images come from: a folder, a glob, a manifest, or one file, local or behind a URL.
 
 ``gtloop.images`` re-exports ``Listed`` and ``list_images``. Listing looks at names and sizes only; a file
 with an image's suffix that is no image is listed, and quarantined when it is first opened.
@@ -7,20 +7,22 @@ with an image's suffix that is no image is listed, and quarantined when it is fi
 from __future__ import annotations
 
 import glob
-import json
 import logging
 import os
+import posixpath
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
 
 from PIL import Image
 
-from gtloop.errors import SourceError
+from gtloop import buckets, manifests, urls
+from gtloop.errors import BadImage, SourceError
+from gtloop.remote import contents
+from gtloop.urls import local_path as local_path
 from gtloop.wording import counted, some
 
 _FORMATS = (
@@ -30,9 +32,9 @@ _FORMATS = (
 
 log = logging.getLogger("gtloop.listing")
 
-_MANIFESTS = (".txt", ".jsonl", ".ndjson", ".manifest")
 _TO_CONVERT = (".heic", ".heif", ".hif")
 """Suffixes of images that cameras write and Pillow does not read."""
+_EMPTY = "no images in the manifest {}: write one path a line"
 _GIVE = "give a folder, a quoted glob such as 'photos/*.jpg', a manifest (.txt or .jsonl), or an image"
 
 
@@ -41,8 +43,8 @@ class Listed(NamedTuple):
 
     Attributes:
         name: Path relative to the source, with forward slashes; unique in the source.
-        uri: Absolute local path.
-        bytes: Size of the file.
+        uri: Absolute local path, or URL.
+        bytes: Size of the file; 0 where only its URL is known.
     """
 
     name: str
@@ -64,41 +66,37 @@ def suffixes() -> frozenset[str]:
     return frozenset(s for s, f in Image.registered_extensions().items() if f in known)
 
 
-def local_path(uri: str) -> str | None:
-    """The local path of a path or ``file://`` URI; None for another scheme, such as ``s3://``."""
-    if uri.startswith("file://"):
-        return unquote(urlsplit(uri).path)
-    return None if "://" in uri else uri
-
-
 def list_images(source: str, skipped: Counter[str] | None = None) -> Iterator[Listed]:
     """The images of a source, sorted by name, each once.
 
     A folder is walked as it is read (one folder in memory at a time), links followed, hidden files and
     files without an image's suffix skipped. In a manifest (one path a line, or JSON Lines with
     ``"source-ref"`` or ``"image"``), paths are relative to its folder, and names are relative to it too, or to the
-    listed files' common folder where some lie outside.
+    listed files' common folder where some lie outside. Behind a URL, the keys below a folder are its files; in https,
+    what follows a ``?`` is no part of a name, and percent-encoding is undone.
 
     Args:
-        source: Folder, glob, manifest or image.
+        source: Folder, glob, manifest or image: a path, or a URL of any protocol that fsspec knows. A web address
+            is a manifest or an image.
         skipped: Counts what is left out of a folder or glob, by lower-case suffix, as ``tell_skipped`` wants it;
             hidden files are not counted.
 
     Raises:
         SourceError: At once, where there is nothing to list; while iterating, where a folder can't be
-            read or a name is not UTF-8.
+            read or a name is not UTF-8; a service that can't be reached or does not know who asks.
+        MissingExtra: At once: the package of a URL's protocol is not installed.
     """
     if not source.strip():
         raise SourceError(f"no images given: {_GIVE}")
+    skipped = Counter() if skipped is None else skipped
     local = local_path(source)
     if local is None:
-        raise SourceError(f"{source}: only local files are read; download the images and give their folder")
+        return _behind_url(source, skipped)
     path = Path(local).expanduser()
-    skipped = Counter() if skipped is None else skipped
     if path.is_dir():
         return _first(_folder(path, skipped), f"no images in the folder {path}", skipped)
     if path.is_file():
-        return _first(_file(path), f"no images in the manifest {path}: write one path a line")
+        return _first(_file(path), _EMPTY.format(path))
     if glob.has_magic(source):
         return _first(_glob(str(path), skipped), f"no images match {source}", skipped)
     raise SourceError(f"no such file or folder: {path}; {_GIVE}")
@@ -193,6 +191,48 @@ def _glob(pattern: str, skipped: Counter[str]) -> Iterator[Listed]:
     return _named(images, root)
 
 
+def _behind_url(source: str, skipped: Counter[str]) -> Iterator[Listed]:
+    shown_as, where = urls.shown(source), urls.place(source)
+    base = posixpath.basename(where.path)
+    pattern = glob.has_magic(source) and not urls.is_web(source)
+    if not where.host:
+        raise SourceError(f"{shown_as} names no bucket or server; {_GIVE}")
+    if not pattern and _suffix(base) in manifests.SUFFIXES:
+        return _first(_manifest(source), _EMPTY.format(shown_as))
+    if not pattern and _is_image(base.lstrip("."), suffixes()):
+        return iter([_listed(base, source, _bytes_of(source))])
+    if urls.is_web(source):
+        raise SourceError(
+            f"{shown_as}: a web server does not list its files; give a manifest (.txt or .jsonl) of URLs, or one image"
+        )
+    folder = source.rstrip("/") + "/"
+    if pattern and not buckets.exists(folder):
+        folder, start, matches = buckets.pattern(source)
+        return _first(_objects(folder, start, matches, skipped), f"no images match {shown_as}", skipped)
+    return _first(_objects(folder, "", lambda _: True, skipped), f"no images below {shown_as}", skipped)
+
+
+def _bytes_of(url: str) -> int:
+    try:
+        return len(contents(url))  # which will be opened soon
+    except BadImage as e:
+        raise SourceError(f"{urls.shown(url)}: {e}; {_GIVE}") from e
+
+
+def _objects(folder: str, start: str, matches: Callable[[str], object], skipped: Counter[str]) -> Iterator[Listed]:
+    known, last = suffixes(), ""
+    for key, size in buckets.objects(folder, start):
+        if key.endswith("/") or "/." in f"/{key}" or not matches(key):  # markers of folders; hidden ones
+            continue
+        if key <= last:
+            raise SourceError(f"{folder} is not listed in the order of its keys; name the images in a manifest")
+        last = key
+        if _suffix(key) in known:
+            yield _listed(key, folder + key, size)
+        else:
+            skipped[_suffix(key)] += 1
+
+
 def _named(paths: Iterable[str], root: str) -> Iterator[Listed]:
     """Listed files, named relative to ``root`` and sorted by name."""
     named = sorted((Path(os.path.relpath(p, root)).as_posix(), p) for p in paths)
@@ -200,62 +240,15 @@ def _named(paths: Iterable[str], root: str) -> Iterator[Listed]:
 
 
 def _file(path: Path) -> Iterator[Listed]:
-    if path.suffix.lower() in _MANIFESTS:
-        return _manifest(path)
+    if path.suffix.lower() in manifests.SUFFIXES:
+        return _manifest(os.path.abspath(path))
     if _is_image(path.name.lstrip("."), suffixes()):
         return iter([_listed(path.name, os.path.abspath(path), path.stat().st_size)])
     raise SourceError(f"{path} is neither an image nor a manifest: {_GIVE}")
 
 
-def _manifest(path: Path) -> Iterator[Listed]:
-    folder = os.path.abspath(path.parent)
-    lines: dict[str, int] = {}
-    missing: list[str] = []
-    for number, entry in _entries(path):
-        file = os.path.normpath(os.path.join(folder, entry))
-        if file in lines:
-            raise SourceError(f"{path}, line {number}: {entry} is listed twice (line {lines[file]}); remove one")
-        lines[file] = number
-        if not os.path.isfile(file):
-            missing.append(f"line {number}: {entry}")
-    if missing:
-        raise SourceError(
-            f"{path}: {len(missing)} of {len(lines)} listed files do not exist, first {missing[0]}; "
-            "correct the paths (they are relative to the manifest's folder) or remove the lines"
-        )
-    inside = all(PurePosixPath(f).is_relative_to(folder) for f in lines)
-    root = folder if inside or not lines else os.path.commonpath([os.path.dirname(f) for f in lines])
-    return _named(lines, root)
-
-
-def _entries(path: Path) -> Iterator[tuple[int, str]]:
-    """(line number, local path) of each line that holds one."""
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, 1):
-            where = f"{path}, line {number}"
-            try:
-                line = raw.decode("utf-8-sig").strip()
-            except UnicodeDecodeError as e:
-                raise SourceError(f"{where} is not UTF-8; save the manifest as UTF-8") from e
-            if not line:
-                continue
-            entry = line if path.suffix.lower() == ".txt" else _source_ref(line, where)
-            file_path = local_path(entry)
-            if file_path is None:
-                raise SourceError(f"{where}: {entry} is not a local file; download the images and list their paths")
-            if "\0" in file_path:
-                raise SourceError(f"{where} holds a null character; correct it")
-            yield number, os.path.expanduser(file_path)
-
-
-def _source_ref(line: str, where: str) -> str:
-    try:
-        record = json.loads(line)
-    except ValueError as e:
-        raise SourceError(f'{where} is not JSON; write lines such as {{"image": "a.jpg"}}, or use .txt') from e
-    entry = (
-        next((record[k] for k in ("source-ref", "image") if k in record), None) if isinstance(record, dict) else None
+def _manifest(source: str) -> Iterator[Listed]:
+    return (
+        _listed(name, uri, os.path.getsize(uri) if local_path(uri) is not None else 0)
+        for name, uri in manifests.images(source)
     )
-    if not isinstance(entry, str) or not entry:
-        raise SourceError(f'{where} has no "source-ref" or "image" with a path; add one')
-    return entry

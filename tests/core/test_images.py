@@ -279,8 +279,8 @@ def test_what_is_no_image(tmp_path: Path) -> None:
         open_image(str(tmp_path / "absent.jpg"))
     with pytest.raises(BadImage, match="directory"):
         open_image(str(tmp_path))
-    with pytest.raises(BadImage, match="download"):
-        open_image("s3://bucket/a.jpg")
+    with pytest.raises(SourceError, match="not known"):
+        open_image("nonsense://bucket/a.jpg")
     with pytest.raises(BadImage):
         open_image("a\0b.jpg")
 
@@ -449,7 +449,6 @@ def test_manifests(tmp_path: Path) -> None:
     [
         ("a.jpg\nb.jpg\n\nc.jpg\n", r"2 of 3 listed files do not exist, first line 2: b\.jpg"),
         ("a.jpg\n./a.jpg\n", r"line 2: \./a\.jpg is listed twice \(line 1\)"),
-        ("s3://bucket/a.jpg\n", "line 1: s3://bucket/a.jpg is not a local file; download"),
         ("\n\n", "no images in the manifest"),
         ('{"source-ref": 3}', "line 1 has no"),
         ('[1]\n{"image": "a.jpg"}', "line 1 has no"),
@@ -474,7 +473,9 @@ def test_nothing_there(tmp_path: Path) -> None:
         (tmp_path / "*.jpg", "no images match"),
         (tmp_path / "docs/readme.md", "neither an image nor a manifest"),
         ("", "no images given"),
-        ("s3://bucket/images", "download"),
+        ("nonsense://bucket/images", "nonsense:// is not known; write s3://"),
+        ("s3://", "names no bucket"),
+        ("https://example.org/images/", "does not list its files; give a manifest"),
     ]:
         with pytest.raises(SourceError, match=says) as e:
             list_images(str(source))  # at once, before anything is iterated

@@ -1,0 +1,92 @@
+"""What lies in a bucket, or in any folder that fsspec lists."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from gtloop.errors import BadImage, SourceError
+from gtloop.remote import opened, tried
+from gtloop.urls import shown
+
+
+def objects(folder: str, start: str = "") -> Iterator[tuple[str, int]]:
+    """(key relative to ``folder``, size in bytes) of all objects below it whose key begins with ``start``, in order.
+
+    S3 is read page by page; elsewhere one folder is in memory at a time.
+
+    Args:
+        folder: URL that ends with a slash.
+        start: What their relative keys begin with.
+
+    Raises:
+        SourceError: There is no such folder, it may not be listed, or the service can't be reached.
+        MissingExtra: The package of the protocol is not installed.
+    """
+    try:
+        yield from _objects(folder, start)
+    except BadImage as e:
+        raise SourceError(f"{shown(folder)} can't be listed: {e}; correct the name, or ask for access") from e
+
+
+def exists(folder: str) -> bool:
+    """Whether anything lies below a folder; raises as ``objects``."""
+    try:
+        return any(True for _ in _objects(folder, ""))
+    except BadImage:
+        return False
+
+
+def pattern(url: str) -> tuple[str, str, Callable[[str], object]]:
+    """A glob taken apart: the folder before it, what keys below that begin with, and what tells whether one matches.
+
+    ``*`` and ``?`` stop at slashes; ``**`` is any number of folders.
+
+    Raises:
+        SourceError: The glob has no folder, or ``**`` is only a part of a folder's name.
+    """
+    from fsspec.utils import glob_translate
+
+    fixed = re.split(r"[*?[]", url, maxsplit=1)[0]
+    folder, _, start = fixed.rpartition("/")
+    if folder.endswith(":/"):
+        raise SourceError(f"{url}: write out the bucket, and a glob below it")
+    try:
+        return f"{folder}/", start, re.compile(glob_translate(url[len(folder) + 1 :])).match
+    except ValueError as e:
+        raise SourceError(f"{url}: write ** for whole folders, such as **/*.jpg") from e
+
+
+def _objects(folder: str, start: str) -> Iterator[tuple[str, int]]:
+    system, path = opened(folder)
+    if hasattr(system, "call_s3"):
+        return _pages(system, folder, start)
+    path = path.rstrip("/")
+    return (found for found in _walk(system, folder, path, len(path) + 1) if found[0].startswith(start))
+
+
+def _pages(system: Any, folder: str, start: str) -> Iterator[tuple[str, int]]:
+    bucket, prefix, _ = system.split_path(folder)
+    more: dict[str, str] = dict(system.req_kw)
+    while True:
+        call = partial(system.call_s3, "list_objects_v2", Bucket=bucket, Prefix=prefix + start, **more)
+        page = tried(folder, call)
+        yield from ((o["Key"][len(prefix) :], o["Size"]) for o in page.get("Contents", ()))
+        if not page.get("IsTruncated"):
+            return
+        more["ContinuationToken"] = page["NextContinuationToken"]
+
+
+def _walk(system: Any, folder: str, path: str, root: int) -> Iterator[tuple[str, int]]:
+    found = tried(folder, partial(system.ls, path, detail=True))
+    # A folder sorts as "name/", so that whole keys come out in order.
+    entries = sorted((e["name"] + ("/" if e["type"] == "directory" else ""), e["size"] or 0) for e in found)
+    for name, size in entries:
+        if name.rstrip("/") == path:  # the marker of the folder itself
+            continue
+        if name.endswith("/"):
+            yield from _walk(system, folder, name[:-1], root)
+        else:
+            yield name[root:], size
