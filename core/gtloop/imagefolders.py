@@ -12,11 +12,12 @@ from itertools import chain, count
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Literal
 
-from gtloop.errors import BadLabels
+from gtloop.errors import BadImage, BadLabels
 from gtloop.interfaces import Entry, ExportRow
 from gtloop.labelfiles import MARKER, provenance
-from gtloop.listing import local_path
 from gtloop.records import Payload
+from gtloop.remote import contents
+from gtloop.urls import local_path
 
 _LONGEST = 180  # bytes of a stem; file systems take 255 for a whole name
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*/\\]')
@@ -62,18 +63,29 @@ def _safe(text: str) -> str:
 
 
 def place_image(uri: str, target: Path, how: Literal["link", "copy"]) -> bool:
-    """Link (absolute) or copy an image to ``target``; False where there is no such local file.
+    """Link (absolute) or copy an image to ``target``; False where there is none, or where a link can't lead.
 
     Raises:
         OSError: ``target`` can't be written, or the image can't be read.
+        SourceError: What is behind a URL can't be reached.
     """
     source = local_path(uri)
-    if source is None or not os.path.isfile(source):
+    if source is None:
+        return how == "copy" and _fetched(uri, target)
+    if not os.path.isfile(source):
         return False
     if how == "link":
         target.symlink_to(os.path.abspath(source))
     else:
         shutil.copyfile(source, target)
+    return True
+
+
+def _fetched(url: str, target: Path) -> bool:
+    try:
+        target.write_bytes(contents(url))
+    except BadImage:
+        return False
     return True
 
 

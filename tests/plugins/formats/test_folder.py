@@ -73,7 +73,7 @@ def test_round_trip(drawn: list[tuple[str, str | None, bool, float | None]], how
     """Names, categories, confidences and provenance come back, whether or not the image is there."""
     with tempfile.TemporaryDirectory() as tmp:
         there = image(Path(tmp, "in", "a.png"))
-        rows = [row(n, name, c, there if ok else "s3://b/x", p) for n, (name, c, ok, p) in enumerate(drawn)]
+        rows = [row(n, name, c, there if ok else "memory://b/x", p) for n, (name, c, ok, p) in enumerate(drawn)]
         path = Path(tmp, "out")
         write(path, rows, images=how)
         assert plugin().sniff(path) == bool(rows)

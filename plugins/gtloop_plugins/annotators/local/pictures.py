@@ -7,12 +7,9 @@ import io
 import re
 import threading
 from collections import OrderedDict
-from pathlib import Path
 from typing import NamedTuple
 
-from gtloop.errors import BadImage
-from gtloop.images import header, open_image
-from gtloop.listing import local_path
+from gtloop.images import content, header, open_image
 from gtloop.records import Item
 
 CACHE_BYTES = 256 << 20
@@ -77,21 +74,13 @@ def sized(item: Item) -> Item:
 
 def _make(uri: str) -> Picture:
     found = header(uri)
-    data = _read(uri) if found.format == "JPEG" and found.orientation == 1 else b""
+    data = content(uri) if found.format == "JPEG" and found.orientation == 1 else b""
     stripped = strip_jpeg(data)
     if stripped is not None:
         return Picture(stripped, "image/jpeg", hashlib.blake2b(stripped, digest_size=16).hexdigest())
     out = io.BytesIO()
     open_image(uri).save(out, "PNG", compress_level=1)
     return Picture(out.getvalue(), "image/png", hashlib.blake2b(out.getbuffer(), digest_size=16).hexdigest())
-
-
-def _read(uri: str) -> bytes:
-    path = local_path(uri)
-    try:
-        return b"" if path is None else Path(path).read_bytes()
-    except OSError as e:
-        raise BadImage(f"cannot be read: {(e.strerror or str(e)).lower()}") from None
 
 
 def strip_jpeg(data: bytes) -> bytes | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gtloop.errors import BadImage
+from gtloop.errors import BadImage, SourceError
 from gtloop_plugins.annotators.local.guard import FAULT, App, Guard, Scope, claim_of, failure
 from gtloop_plugins.annotators.local.people import Person
 from gtloop_plugins.annotators.local.refused import Refused
@@ -52,7 +52,13 @@ def make_app(site: Site) -> Any:
     def fault(request: Any, e: Any) -> Any:  # the guard logs it
         return fail(request.scope, 500, "fault", FAULT)
 
-    handlers: dict[Any, Any] = {Refused: refused, RequestValidationError: invalid, HTTPException: plain}
+    def away(request: Any, e: Any) -> Any:  # without the error: it names the image
+        return fail(request.scope, 503, "images_away", "the images can't be reached just now; try again in a while")
+
+    handlers: dict[Any, Any] = {
+        **{Refused: refused, SourceError: away},
+        **{RequestValidationError: invalid, HTTPException: plain},
+    }
     for kind, handler in {**handlers, Exception: fault}.items():
         app.add_exception_handler(kind, handler)
     app.include_router(label_routes(site))

@@ -19,6 +19,7 @@ from gtloop.interfaces import ExportRow
 from gtloop.labelfiles import MARKER, provenance, replacing, replacing_folder
 from gtloop.labels import Box, BoxesLabel, ClassLabel, SegmentationLabel
 from gtloop.records import Label
+from gtloop.urls import shown
 from gtloop_plugins.formats.groundtruth.options import (
     BACKGROUND,
     METADATA,
@@ -111,7 +112,7 @@ class _Writer:
         """The line of a row; without the label attribute where there is no label."""
         facts = {"name": row.item.name, "width": row.width, "height": row.height, "frame": self.frame}
         facts |= provenance(row)
-        line = {"source-ref": _under(self.options.source_ref, row.item.name) or row.item.uri}
+        line = {"source-ref": _under(self.options.source_ref, row.item.name) or shown(row.item.uri)}
         if row.label is None:
             return {**line, OWN: facts}
         value, metadata, borrowed = self.parts(row, row.label)
