@@ -39,6 +39,7 @@ from gtloop.state import LATER, POOL, State
 from gtloop.status import status
 from gtloop.store import Store, write_atomic
 from gtloop.unstarted import STARTING, ask
+from gtloop.urls import shown
 
 if TYPE_CHECKING:
     from gtloop.registry import Registry
@@ -51,7 +52,7 @@ FAREWELL_S = 4.0
 def default_folder(source: str, task: str) -> Path:
     """``runs/<source path>-<task>``: the same source and task mean the same run."""
     path = Path(source)
-    parts = [p for p in path.resolve().parts[-2:] if p not in ("/", "")] if "://" not in source else [source]
+    parts = [p for p in path.resolve().parts[-2:] if p not in ("/", "")] if "://" not in source else [shown(source)]
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts)).strip("-.") or "images"
     return Path("runs") / f"{slug}-{task.partition('@')[0]}"
 
@@ -220,10 +221,11 @@ def _run_toml(settings: Settings) -> str:
 def _resume(ledger: Ledger, state: State, settings: Settings, store: Store, registry: Registry) -> None:
     """Take changed settings in as an event; refuse those that are frozen."""
     old = Settings.model_validate(state.facts.typed)
-    if old.run.source != settings.run.source:
-        raise RunError(
-            f"this run labels {old.run.source}, not {settings.run.source}; name another folder for a new run with --run"
-        )
+    was, given = (shown(s.run.source or "") for s in (old, settings))
+    if was != given:
+        raise RunError(f"this run labels {was}, not {given}; name another folder for a new run with --run")
+    same = {"source": old.run.source}  # but for a signature
+    settings = settings.model_copy(update={"run": settings.run.model_copy(update=same)})
     if list(settings.run.classes) == state.facts.settings["run"]["classes"]:  # their names of now will do too
         settings = settings.model_copy(update={"run": settings.run.model_copy(update={"classes": old.run.classes})})
     if settings.run.cut is None:  # older runs have one
