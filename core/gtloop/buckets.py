@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from gtloop.errors import BadImage, SourceError
-from gtloop.remote import opened, tried
+from gtloop.remote import opened
+from gtloop.retrying import tried
 from gtloop.urls import shown
 
 
@@ -82,7 +83,7 @@ def _pages(system: Any, folder: str, start: str) -> Iterator[tuple[str, int]]:
 def _walk(system: Any, folder: str, path: str, root: int) -> Iterator[tuple[str, int]]:
     found = tried(folder, partial(system.ls, path, detail=True))
     # A folder sorts as "name/", so that whole keys come out in order.
-    entries = sorted((e["name"] + ("/" if e["type"] == "directory" else ""), e["size"] or 0) for e in found)
+    entries = sorted((e["name"] + ("/" if e["type"] == "directory" else ""), e.get("size") or 0) for e in found)
     for name, size in entries:
         if name.rstrip("/") == path:  # the marker of the folder itself
             continue

@@ -1,68 +1,34 @@
 """What lies behind a URL: the one place that reads through fsspec (s3, gs, az, https and every other protocol of it).
 
-An object is read whole, into memory and never to disk. What may pass by itself (no answer, a broken connection, HTTP
-429 and 5xx) is tried again with exponential back-off and full jitter [Brooker, "Exponential Backoff And Jitter", AWS
-Architecture Blog, 2015]. What is still so after ``TRIES`` is no image's fault: ``SourceError`` stops the run, which
-goes on when it is started again. Only what is the object's own fault is ``BadImage``.
-
+An object is read whole, into memory and never to disk; ``gtloop.retrying`` says what is tried again.
 Everything here is thread-safe, and a forked process starts afresh.
 """
 
 from __future__ import annotations
 
 import os
-import random
 import re
 import threading
-import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from itertools import count
 from typing import Any, Protocol, TypeVar
 
-from gtloop.errors import BadImage, GtloopError, MissingExtra, SourceError
-from gtloop.urls import is_web, local_path, place, shown
+from gtloop.errors import BadImage, MissingExtra, SourceError
+from gtloop.retrying import Denied, tried
+from gtloop.urls import EXTRAS, local_path, place, shown
 
 T = TypeVar("T")
 
-TRIES = 6
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 8.0
-"""Waits are uniform between 0 and this, doubled from try to try: a dead service is given up after 8 s on average."""
 KEPT_BYTES = 128 << 20
 """Of objects that were read last: an image is hashed, measured, decoded and shown, and fetched once for all of it."""
 AHEAD = 16
 """Objects that ``read_ahead`` fetches at a time."""
 READ_TIMEOUT_S = 30
-
-_EXTRAS = {
-    **dict.fromkeys(("s3", "s3a"), "s3"),
-    **dict.fromkeys(("gs", "gcs"), "gcs"),
-    **dict.fromkeys(("az", "abfs", "abfss"), "azure"),
-    **dict.fromkeys(("http", "https"), "http"),
-}
-"""Protocol to the extra that brings its package."""
-_CREDENTIALS = {
-    "s3": "set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a role; FSSPEC_S3_ANON=true for a "
-    "public bucket",
-    "gcs": "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS",
-    "azure": "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or AZURE_STORAGE_CONNECTION_STRING",
-}
-# Errors are told by name, of the class or one that it derives from: their packages need not be installed.
-_PASSING = {
-    *("TimeoutError", "ConnectionError", "gaierror", "ClientConnectionError", "ClientPayloadError"),  # Python, aiohttp
-    *("HTTPClientError", "IncompleteReadError", "ResponseParserError", "FlexibleChecksumError"),  # botocore
-    *("ServiceRequestError", "ServiceResponseError", "TransportError", "ChecksumError"),  # Azure, Google
-}
-_NO_CREDENTIALS = {
-    *("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound"),
-    *("SSOError", "TokenRetrievalError", "DefaultCredentialsError", "RefreshError", "ClientAuthenticationError"),
-    *("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId", "SignatureDoesNotMatch"),  # S3
-    "RequestTimeTooSkewed",
-}
-_PASSING_STATUS = {408, 425, 429}
+DENIED_IN_A_ROW = 20
+"""More than so many are no longer images to put aside one by one, but a permission or a signature that ran out."""
 
 
 class Located(Protocol):
@@ -109,10 +75,10 @@ class _Process:
         self.lock = threading.Lock()
         self.systems: dict[tuple[str, bool], Any] = {}
         self.kept = _Kept()
+        self.denied = 0
 
 
 _process = _Process()
-_jitter = random.SystemRandom()  # a stream of its own: decisions must not depend on how often something was tried
 
 
 def _forget() -> None:
@@ -128,15 +94,25 @@ def contents(url: str) -> bytes:
 
     Raises:
         BadImage: There is no such object, or it may not be read; the text is the reason.
-        SourceError: The service can't be reached, or does not know who asks.
+        SourceError: The service can't be reached, does not know who asks, or denies one object after the other.
         MissingExtra: The package of the protocol is not installed.
     """
-    kept = _process.kept
-    data = kept.get(url)
+    mine = _process
+    data = mine.kept.get(url)
     if data is None:
         system, path = opened(url)
-        data = bytes(tried(url, partial(system.cat_file, path)))
-        kept.put(url, data)
+        try:
+            data = bytes(tried(url, partial(system.cat_file, path)))
+        except Denied as e:
+            mine.denied += 1
+            if mine.denied <= DENIED_IN_A_ROW:
+                raise
+            raise SourceError(
+                f"{shown(url)}, and {DENIED_IN_A_ROW} images before it: {e}; see to the permission, "
+                "then run the same command again (signed URLs have to last as long as the run)"
+            ) from e
+        mine.denied = 0
+        mine.kept.put(url, data)
     return data
 
 
@@ -176,25 +152,30 @@ def _done(thing: L, fetched: Future[None] | None) -> L:
 
 
 def opened(url: str) -> tuple[Any, str]:
-    """The file system of a URL, and the path in it."""
+    """The file system of a URL, and the path in it; raises as ``contents``, and SourceError for unknown protocols."""
     protocol = place(url).protocol
     try:
-        from fsspec.core import url_to_fs
+        import fsspec
 
-        if _EXTRAS.get(protocol) not in ("s3", "http"):
-            system, path = url_to_fs(url, **({"use_listings_cache": False} if protocol in _EXTRAS else {}))
-            return system, path
-        system = _shared(protocol, quoted=url.isascii() and not re.search(r'[\s"<>\\^`{|}]', url))
-        return system, system._strip_protocol(url)
+        if protocol not in (*fsspec.available_protocols(), *fsspec.registry):
+            raise SourceError(
+                f"{shown(url)}: {protocol}:// is not known; write s3://, gs://, az://, https:// or a local path"
+            )
+        return tried(url, partial(_system, protocol, url))
     except ImportError as e:
-        extra = _EXTRAS.get(protocol)
-        install = f"'gtloop[{extra}]'" if extra else "fsspec, and what it names for this protocol"
-        reason = f" ({e})" if not extra and "fsspec" not in str(e) else ""
-        raise MissingExtra(f"{protocol}:// needs a package that is not installed{reason}: pip install {install}") from e
-    except ValueError as e:
-        raise SourceError(
-            f"{shown(url)}: {protocol}:// is not known; write s3://, gs://, az://, https:// or a local path"
-        ) from e
+        extra = EXTRAS.get(protocol)
+        install = f"'gtloop[{extra}]'" if extra else f"fsspec and what it needs for this ({e})"
+        raise MissingExtra(f"{protocol}:// needs a package that is not installed: pip install {install}") from e
+
+
+def _system(protocol: str, url: str) -> tuple[Any, str]:
+    from fsspec.core import url_to_fs
+
+    if EXTRAS.get(protocol) not in ("s3", "http"):
+        system, path = url_to_fs(url, **({"use_listings_cache": False} if protocol in EXTRAS else {}))
+        return system, path
+    system = _shared(protocol, quoted=url.isascii() and not re.search(r'[\s"<>\\^`{|}]', url))
+    return system, system._strip_protocol(url)
 
 
 def _shared(protocol: str, quoted: bool) -> Any:
@@ -224,73 +205,3 @@ def _http_options(quoted: bool) -> dict[str, Any]:
 
     timeout = aiohttp.ClientTimeout(total=300, sock_connect=10, sock_read=READ_TIMEOUT_S)
     return {"client_kwargs": {"timeout": timeout, "trust_env": True}, "encoded": quoted}
-
-
-# ------------------------------------------------------------------------------------------------- errors
-
-
-def tried(url: str, call: Callable[[], T]) -> T:
-    """What ``call`` returns, tried again while its error may pass by itself."""
-    for n in count():
-        try:
-            return call()
-        except GtloopError:
-            raise
-        except Exception as e:
-            if (fault := _fault(url, e)) is not None:
-                raise fault from e
-            if n + 1 == TRIES:
-                raise SourceError(
-                    f"{shown(url)} can't be read now ({_why(e)}); look at the network and the service, "
-                    "then run the same command again"
-                ) from e
-        time.sleep(_jitter.uniform(0, min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**n)))
-    raise AssertionError("numbers do not end")
-
-
-def _fault(url: str, error: Exception) -> GtloopError | None:
-    """What an error means; None where it may pass by itself."""
-    chain = list(_chain(error))
-    status = next((s for s in map(_status, chain) if s is not None), 0)
-    names = {t.__name__ for e in chain for t in type(e).__mro__} | {_code(e) for e in chain}
-    if "NoSuchBucket" in names:
-        return BadImage("there is no such bucket")
-    if "FileNotFoundError" in names or status in (404, 410):
-        return BadImage("there is no such object")
-    if names & _NO_CREDENTIALS:
-        how = _CREDENTIALS.get(_EXTRAS.get(place(url).protocol, ""), "see the service's documentation")
-        return SourceError(f"{shown(url)}: no valid credentials ({_why(error)}); {how}")
-    if names & _PASSING or status in _PASSING_STATUS or status >= 500:
-        return None
-    if "PermissionError" in names or status in (401, 403):
-        return BadImage("access is denied" + ("; a signed URL may have expired" if is_web(url) else ""))
-    if 400 < status < 500:
-        return BadImage(f"the server refuses it (HTTP {status})")
-    return SourceError(f"{shown(url)} can't be read: {_why(error)}")
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__
-
-
-def _status(error: BaseException) -> int | None:
-    """The HTTP status that an error carries, as aiohttp, botocore, gcsfs and Azure name it."""
-    response = getattr(error, "response", None)
-    if isinstance(response, dict):
-        return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    found = str(next((getattr(error, a) for a in ("status", "status_code", "code") if hasattr(error, a)), ""))
-    return int(found) if found.isdecimal() else None
-
-
-def _code(error: BaseException) -> str:
-    """S3's own name of an error."""
-    response = getattr(error, "response", None)
-    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
-
-
-def _why(error: Exception) -> str:
-    """An error in a few words, without queries of addresses."""
-    text = re.sub(r"\?[^\s'\"]*", "", " ".join(str(error).split()))
-    return f"{text[:200]}" if text else type(error).__name__

@@ -8,6 +8,14 @@ import re
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
+EXTRAS = {
+    **dict.fromkeys(("s3", "s3a"), "s3"),
+    **dict.fromkeys(("gs", "gcs"), "gcs"),
+    **dict.fromkeys(("az", "abfs", "abfss"), "azure"),
+    **dict.fromkeys(("http", "https"), "http"),
+}
+"""Protocol to the extra of gtloop that brings its package."""
+
 
 class Place(NamedTuple):
     """A URL taken apart; ``path`` without leading slash, in https without query and percent-encoding."""

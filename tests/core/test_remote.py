@@ -9,13 +9,14 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
 import pytest
 
-from gtloop import buckets, remote, urls
+from gtloop import buckets, remote, retrying, urls
 from gtloop.errors import BadImage, MissingExtra, SourceError
 from gtloop.imagefolders import place_image
 from gtloop.images import Listed, content, content_hash, header, list_images, open_image, read_ahead
@@ -27,7 +28,7 @@ SECRET = "X-Amz-Signature=0123secret"
 @pytest.fixture(autouse=True)
 def afresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing kept from another test, and no waiting."""
-    monkeypatch.setattr(remote, "FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(retrying, "FIRST_WAIT_S", 0.001)
     remote._forget()
     yield
     remote._forget()
@@ -247,9 +248,10 @@ def test_what_may_pass_is_tried_again(web: Web) -> None:
         (404, BadImage, "there is no such object", 1),
         (410, BadImage, "there is no such object", 1),
         (403, BadImage, "access is denied; a signed URL may have expired", 1),
+        (400, BadImage, "the server refuses it .HTTP 400", 1),
         (418, BadImage, "the server refuses it .HTTP 418", 1),
-        (503, SourceError, "can't be read now .*run the same command again", remote.TRIES),
-        (-200, SourceError, "can't be read now .*run the same command again", remote.TRIES),
+        (503, SourceError, "can't be read now .*run the same command again", retrying.TRIES),
+        (-200, SourceError, "can't be read now .*run the same command again", retrying.TRIES),
     ],
 )
 def test_what_a_status_means(web: Web, status: int, error: type[Exception], says: str, tries: int) -> None:
@@ -261,6 +263,16 @@ def test_what_a_status_means(web: Web, status: int, error: type[Exception], says
     with pytest.raises(SourceError) as e:
         list_images(f"{web.url}/a.jpg?{SECRET}")
     assert "secret" not in str(e.value)
+
+
+def test_many_denials_in_a_row_blame_no_image(web: Web) -> None:
+    """Signatures run out at once: images put aside for it would be lost to the run."""
+    web.answers |= {f"/{n}.jpg": [(403, b"")] for n in range(60)} | {"/10.jpg": [(200, b"x")]}
+    for n in range(10 + 1 + remote.DENIED_IN_A_ROW):
+        with suppress(BadImage):
+            content(f"{web.url}/{n}.jpg")
+    with pytest.raises(SourceError, match=r"20 images before it: access is denied.*run the same command again"):
+        content(f"{web.url}/59.jpg")
 
 
 def test_a_server_that_is_gone_blames_no_image() -> None:

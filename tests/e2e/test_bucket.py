@@ -16,11 +16,12 @@ import runs
 from runs import cli, small
 
 import gtloop
-from gtloop import remote
+from gtloop import remote, retrying
 from gtloop.errors import SourceError
 from gtloop.images import list_images
 from gtloop.items import list_items
 from gtloop.store import Store
+from gtloop_plugins.annotators.local.pictures import Pictures
 
 N = 40
 
@@ -34,7 +35,7 @@ def s3() -> Iterator[buckets.S3]:
 @pytest.fixture(autouse=True)
 def strict(monkeypatch: pytest.MonkeyPatch, s3: buckets.S3) -> Iterator[None]:
     """Little waiting, nothing kept in memory (a pool is larger than that), a server without faults."""
-    monkeypatch.setattr(remote, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(retrying, "FIRST_WAIT_S", 0.01)
     monkeypatch.setattr(remote, "KEPT_BYTES", 0)
     remote._forget()
     yield
@@ -204,6 +205,12 @@ def test_signed_addresses_are_read_and_never_shown(s3: buckets.S3, images: Path,
     written = [tmp_path / "out.manifest", tmp_path / "run-out.jsonl", root / "run.toml"]
     shown = [ended.out, ended.err, gone.err, *(p.read_text("utf-8") for p in written)]
     assert not any("Signature" in text for text in shown)
+
+
+def test_the_local_page_shows_images_of_a_bucket(s3: buckets.S3, images: Path) -> None:
+    pictures = Pictures()
+    for path in sorted(images.iterdir())[:3]:
+        assert pictures.get(f"s3://photos/set/{path.name}") == pictures.get(str(path))
 
 
 def test_the_program_itself_is_quiet(s3: buckets.S3, images: Path, tmp_path: Path) -> None:
