@@ -7,13 +7,14 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import pytest
 from deskparts import BOX, HOST, Visitor, gather, links_of, make_local, make_requests, page, site_of
 
+from gtloop.errors import SourceError
 from gtloop.interfaces import Form, Primitive, Sample
-from gtloop_plugins.annotators.local import Local
+from gtloop_plugins.annotators.local import Local, pictures
 from gtloop_plugins.annotators.local.guard import HEADERS, Limiter
 from gtloop_plugins.annotators.local.server import guarded
 from gtloop_plugins.annotators.local.site import Address
@@ -348,6 +349,26 @@ def test_only_images_of_submitted_requests_and_samples_are_served(tmp_path: Path
         assert me.get("/sample/1").status_code == 404
         for guess in (requests[1].item.id, requests[1].item.uri, requests[1].item.name):
             assert me.get(f"/image/{guess}").status_code == 404
+
+
+def test_a_bucket_that_can_not_be_reached_is_no_fault_and_names_no_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = make_local(tmp_path)
+    local.submit(make_requests(tmp_path, 1))
+    with page(local) as browser:
+        me = Visitor(browser(), links_of(local)["me"])
+        first = me.task()
+
+        def away(uri: str) -> NoReturn:
+            raise SourceError(f"s3://bucket/cats/{uri} can't be read now")
+
+        monkeypatch.setattr(pictures, "header", away)
+        answer = me.get(first["image"])
+        assert code(answer) == (503, "images_away")
+        assert "cats" not in answer.text
+        monkeypatch.undo()
+        assert me.get(first["image"]).status_code == 200
 
 
 def test_an_image_that_vanished_is_passed_over(tmp_path: Path) -> None:
