@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from gtloop.errors import BadImage, SourceError
 from gtloop.events import FileRef
-from gtloop.images import content_hash, header, open_image
+from gtloop.images import content_hash, header, open_image, read_ahead
 from gtloop.interfaces import Progress
 from gtloop.keyed import digest, rng
 from gtloop.listing import Listed, list_images, tell_skipped
 from gtloop.records import Item
 from gtloop.store import Store
+from gtloop.urls import local_path, shown
 
 COLUMNS = ("row", "id", "name", "uri", "sha256", "width", "height", "orientation", "alias_of")
 _NUMBERS = ("row", "width", "height", "orientation", "alias_of")
@@ -55,8 +56,8 @@ def add_items(source: str, seed: int, store: Store, known: FileRef, number: int,
     new = [x for x in list_images(source, skipped) if x.uri not in uris]
     tell_skipped(skipped)
     if not new:
-        raise SourceError(f"every image of {source} is in the run already; give others")
-    prefix = PurePath(source).stem or "added"
+        raise SourceError(f"every image of {shown(source)} is in the run already; give others")
+    prefix = PurePath(shown(source)).stem or "added"
     taken = any(x.name in names for x in new)
     while taken and any(f"{prefix}/{x.name}" in names for x in new):
         prefix += f"-{number}"
@@ -70,7 +71,7 @@ def _list(columns: dict[str, list[Any]], listed: Iterable[Listed], seed: int, pr
     """Append a row for each image."""
     first = {sha: row for row, sha in reversed(list(enumerate(columns["sha256"]))) if sha}
     start = len(columns["row"])
-    for row, image in enumerate(listed, start):
+    for row, image in enumerate(read_ahead(listed), start):
         try:
             sha = content_hash(image.uri)
             h = header(image.uri)
@@ -115,7 +116,8 @@ class Items:
         return len(self.id)
 
     def __getitem__(self, row: int) -> Item:
-        if self.width[row] == 0:  # unreadable when it was listed: perhaps mended since
+        # Unreadable when it was listed: perhaps mended since. A bucket is not asked each time that a run is looked at.
+        if self.width[row] == 0 and local_path(self.uri[row]) is not None:
             with suppress(BadImage):
                 self.width[row], self.height[row], self.orientation[row], _ = header(self.uri[row])
         known = self.width[row] > 0
