@@ -79,6 +79,8 @@ def _fault(url: str, error: Exception) -> GtloopError | None:
         return BadImage("there is no such bucket")
     if "FileNotFoundError" in names or status in (404, 410):
         return BadImage("there is no such object")
+    if "InvalidObjectState" in names:
+        return BadImage("it lies in an archive; restore it first")
     if names & _NO_CREDENTIALS:
         how = _CREDENTIALS.get(EXTRAS.get(place(url).protocol, ""), "see the service's documentation")
         return SourceError(f"{shown(url)}: no valid credentials ({_why(error)}); {how}")

@@ -265,6 +265,38 @@ def test_what_a_status_means(web: Web, status: int, error: type[Exception], says
     assert "secret" not in str(e.value)
 
 
+@pytest.mark.parametrize(
+    ("code", "status", "error", "says", "tries"),
+    [
+        ("NoSuchKey", 404, BadImage, "there is no such object", 1),
+        ("NoSuchBucket", 404, BadImage, "there is no such bucket", 1),
+        ("AccessDenied", 403, BadImage, "access is denied", 1),
+        ("InvalidObjectState", 403, BadImage, "archive; restore it", 1),
+        ("ExpiredToken", 400, SourceError, "s3://b/x.jpg: no valid credentials .* set AWS_PROFILE", 1),
+        ("SignatureDoesNotMatch", 403, SourceError, "no valid credentials", 1),
+        ("PermanentRedirect", 301, SourceError, "s3://b/x.jpg can't be read: .* no$", 1),
+        ("SlowDown", 503, SourceError, "run the same command again", retrying.TRIES),
+        ("RequestTimeout", 400, SourceError, "run the same command again", retrying.TRIES),
+        ("InternalError", 500, SourceError, "run the same command again", retrying.TRIES),
+    ],
+)
+def test_what_an_error_of_s3_means(code: str, status: int, error: type[Exception], says: str, tries: int) -> None:
+    """As botocore raises it and s3fs translates it."""
+    from botocore.exceptions import ClientError
+    from s3fs.errors import translate_boto_error
+
+    asked = []
+
+    def call() -> None:
+        asked.append(1)
+        response = {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+        raise translate_boto_error(ClientError(response, "GetObject"))
+
+    with pytest.raises(error, match=says):
+        retrying.tried("s3://b/x.jpg", call)
+    assert len(asked) == tries
+
+
 def test_many_denials_in_a_row_blame_no_image(web: Web) -> None:
     """Signatures run out at once: images put aside for it would be lost to the run."""
     web.answers |= {f"/{n}.jpg": [(403, b"")] for n in range(60)} | {"/10.jpg": [(200, b"x")]}
