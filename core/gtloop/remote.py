@@ -12,7 +12,6 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -45,7 +44,7 @@ L = TypeVar("L", bound=Located)
 
 
 class _Kept:
-    """The objects read last, at most ``KEPT_BYTES`` of them."""
+    """The objects read last: at most ``KEPT_BYTES`` of them, or the very last."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -60,11 +59,9 @@ class _Kept:
 
     def put(self, url: str, data: bytes) -> None:
         with self._lock:
-            if url in self._data or len(data) > KEPT_BYTES // 4:
-                return
+            self._bytes += len(data) - len(self._data.pop(url, b""))
             self._data[url] = data
-            self._bytes += len(data)
-            while self._bytes > KEPT_BYTES:
+            while self._bytes > KEPT_BYTES and len(self._data) > 1:
                 self._bytes -= len(self._data.popitem(last=False)[1])
 
 
@@ -119,12 +116,12 @@ def contents(url: str) -> bytes:
 def read_ahead(things: Iterable[L]) -> Iterator[L]:
     """The same things in the same order; objects behind URLs are being fetched before their turn, ``AHEAD`` at a time.
 
-    For whoever opens one after the other: a bucket answers late, but many at once. ``contents`` has them then.
+    For whoever opens one after the other, each before the next: a bucket answers late, but many at once.
 
     Raises:
         SourceError: The service can't be reached.
     """
-    waiting: deque[tuple[L, Future[None] | None]] = deque()
+    waiting: deque[tuple[L, Future[bytes] | None]] = deque()
     with ThreadPoolExecutor(AHEAD, "gtloop-fetch") as pool:
         try:
             for thing in things:
@@ -137,14 +134,18 @@ def read_ahead(things: Iterable[L]) -> Iterator[L]:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _fetch(url: str) -> None:
-    with suppress(BadImage):  # said again to whoever opens it
-        contents(url)
+def _fetch(url: str) -> bytes:
+    """An object, until it is its turn; empty where it has to be fetched again then: it is not there, or is large."""
+    try:
+        data = contents(url)
+    except BadImage:
+        return b""
+    return data if len(data) <= KEPT_BYTES // AHEAD else b""
 
 
-def _done(thing: L, fetched: Future[None] | None) -> L:
-    if fetched is not None:
-        fetched.result()
+def _done(thing: L, fetched: Future[bytes] | None) -> L:
+    if fetched is not None and (data := fetched.result()):
+        _process.kept.put(thing.uri, data)  # others may have driven it out
     return thing
 
 
