@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from gtloop.errors import RunError, Unsupported, blame
 from gtloop.interfaces import Annotator
-from gtloop.ledger import Lock
+from gtloop.locks import Lock
 
 if TYPE_CHECKING:
     from gtloop.registry import Registry

@@ -1,4 +1,4 @@
-"""A run folder whose run has not started: what may be in it, and how that goes away again."""
+"""A run folder whose run has not started, and how it goes away again."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from pathlib import Path
 
 from gtloop.errors import RunError
 from gtloop.interfaces import KINDS
-from gtloop.opened import LEDGER
-
-STARTING = {"driver.lock", "items.parquet", "labels", "models", "run.toml", f"{LEDGER}-wal", f"{LEDGER}-shm"}
-"""What a start that was broken off may leave; the next one goes over it."""
+from gtloop.ledger import LEDGER, Ledger
+from gtloop.ledgers import STARTING
 
 
-def ask(root: Path, agree: Callable[[str], bool], why: str) -> None:
+def ask(root: Path, ledger: Ledger, agree: Callable[[str], bool], why: str) -> None:
     """Go on where somebody agrees; else leave nothing behind that looks like a run.
 
     Args:
         root: Run folder, of a run that has not started.
+        ledger: The run's, still empty.
         agree: Told ``why``, says whether to start all the same.
         why: What speaks against it.
 
@@ -30,6 +29,7 @@ def ask(root: Path, agree: Callable[[str], bool], why: str) -> None:
         agrees = agree(why)
     finally:  # Ctrl-C says no as well
         if not agrees:
+            ledger.remove()
             _remove(root)
     if not agrees:
         raise RunError("nothing was started, and nobody was asked; run again with other settings")

@@ -98,7 +98,7 @@ def _check(settings: Settings, registry: Registry, out: Path) -> None:
         UsageError: The annotator is not simulated, or ``--out`` is a run.
     """
     from gtloop.job import Plugins
-    from gtloop.run import is_run
+    from gtloop.ledgers import is_run
 
     if is_run(out):
         raise UsageError(f"--out {out} is a run; name another folder for what is simulated")
