@@ -162,9 +162,6 @@ class Ledger:
         """Release the database."""
         self._engine.dispose()
 
-    def remove(self) -> None:
-        """Remove what a server holds of a run that never started; files are for who removes the folder."""
-
     def append(self, events: Sequence[AnyEvent]) -> list[Entry]:
         """Commit events in one transaction, in order.
 
@@ -215,10 +212,12 @@ class Ledger:
 
     def newest(self) -> int:
         """Number of the last event; 0 where there is none."""
+        return self._do(self._newest)
+
+    def _newest(self, c: Connection) -> int:
         from sqlalchemy import func, select
 
-        query = select(func.coalesce(func.max(self.event.c.seq), 0))
-        return int(self._do(lambda c: c.execute(query).scalar_one()))
+        return int(c.execute(select(func.coalesce(func.max(self.event.c.seq), 0))).scalar_one())
 
     def post(self, kind: str, key: str, body: str) -> int:
         """Put a letter into the inbox and return its number; one with this key that is there already stays."""

@@ -30,7 +30,12 @@ def is_run(root: Path) -> bool:
 
 def started(root: Path) -> bool:
     """Whether a folder holds more than what a start that was broken off may leave."""
-    return root.exists() and any(p.name not in (*STARTING, LEDGER) for p in root.iterdir())
+    return _holds_more(root, *STARTING, LEDGER)
+
+
+def _holds_more(root: Path, *names: str) -> bool:
+    """Whether there is something else in a folder; half an address, left by a kill, aside."""
+    return root.exists() and any(p.name not in names and not p.name.startswith(f".{ADDRESS}.") for p in root.iterdir())
 
 
 def check_place(root: Path, url: str) -> None:
@@ -71,7 +76,8 @@ def open_ledger(root: Path, *, create: bool = False) -> Ledger:
     address = address_of(root)
     if address is None:
         return Ledger.open(root / LEDGER, create=create)
-    return PostgresLedger.at(root, address, create=create and not started(root))
+    new = not _holds_more(root, ADDRESS, "driver.lock")  # the server's part is made before anything else
+    return PostgresLedger.at(root, address, create=create and new)
 
 
 @contextmanager
@@ -107,6 +113,13 @@ def _place(root: Path, address: Address) -> None:
     except BaseException:
         (root / ADDRESS).unlink()
         raise
+
+
+def drop_ledger(root: Path) -> None:
+    """Remove what a server holds of a run that has not started."""
+    if (address := address_of(root)) is not None:
+        with closing(PostgresLedger.at(root, address)) as ledger:
+            ledger.drop()
 
 
 def stamp(root: Path) -> object:

@@ -43,7 +43,7 @@ class PostgresLedger(Ledger):
         self._root, self._address = root, address
         self._key = int.from_bytes(hashlib.sha256(address.schema.encode()).digest()[:8], "big", signed=True)
         self._claimed = False
-        self._driver: Connection | None = None  # holds the lock; None while it is lost
+        self._driver: Connection | None = None  # holds the lock
         self._last = self._upto = 0  # last event, and the last that may be there by what is being written
 
     @classmethod
@@ -79,10 +79,11 @@ class PostgresLedger(Ledger):
 
         try:
             self._driver = self._locked(time.monotonic() + KILLED_S)
+            with self._driver.begin():
+                self._last = self._upto = self._newest(self._driver)
         except DBAPIError as e:
             raise told(e, self._address) from None
         self._claimed = True
-        self._last = self._upto = self.newest()
 
     def claimed(self) -> bool:
         return self._do(self._holder) is not None
@@ -90,9 +91,11 @@ class PostgresLedger(Ledger):
     def close(self) -> None:
         if self._driver is not None:
             self._driver.close()
+        self._driver, self._claimed = None, False
         super().close()
 
-    def remove(self) -> None:
+    def drop(self) -> None:
+        """Remove it from the server."""
         from sqlalchemy import text
 
         self._do(lambda c: c.execute(text(f'DROP SCHEMA "{self._address.schema}" CASCADE')))
@@ -193,16 +196,9 @@ class PostgresLedger(Ledger):
 
     def _once(self, work: Callable[[Connection], T], end: float) -> T:
         """Do something in a transaction; of who drives, on the connection that holds the lock."""
-        from sqlalchemy.exc import DBAPIError
-
         if not self._claimed:
             return super()._do(work)
-        self._driver = self._driver or self._locked(end)
-        try:
-            with self._driver.begin():
-                return work(self._driver)
-        except DBAPIError as e:
-            if lost(e):
-                self._driver.close()
-                self._driver = None
-            raise
+        if self._driver is None or self._driver.invalidated:
+            self._driver = self._locked(end)
+        with self._driver.begin():
+            return work(self._driver)

@@ -203,7 +203,7 @@ def _start(
     plan = make_plan(settings, promise, n, trainable, known=earlier)
     if lacking := hopeless(plan, settings, promise, n, trainable, earlier):
         log.info("note: %s", lacking)
-        ask(root, ledger, agree, lacking)
+        ask(root, agree, lacking)
     check_probe(items, settings.run.seed, plan.probe, settings.run.probe_failures)
     quote, budget = plugins.quote(), settings.run.budget_usd
     rates = settings.prices.rates().quoted(quote)

@@ -8,16 +8,15 @@ from pathlib import Path
 
 from gtloop.errors import RunError
 from gtloop.interfaces import KINDS
-from gtloop.ledger import LEDGER, Ledger
-from gtloop.ledgers import STARTING
+from gtloop.ledger import LEDGER
+from gtloop.ledgers import STARTING, drop_ledger
 
 
-def ask(root: Path, ledger: Ledger, agree: Callable[[str], bool], why: str) -> None:
+def ask(root: Path, agree: Callable[[str], bool], why: str) -> None:
     """Go on where somebody agrees; else leave nothing behind that looks like a run.
 
     Args:
         root: Run folder, of a run that has not started.
-        ledger: The run's, still empty.
         agree: Told ``why``, says whether to start all the same.
         why: What speaks against it.
 
@@ -29,7 +28,7 @@ def ask(root: Path, ledger: Ledger, agree: Callable[[str], bool], why: str) -> N
         agrees = agree(why)
     finally:  # Ctrl-C says no as well
         if not agrees:
-            ledger.remove()
+            drop_ledger(root)
             _remove(root)
     if not agrees:
         raise RunError("nothing was started, and nobody was asked; run again with other settings")

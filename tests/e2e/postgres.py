@@ -33,9 +33,7 @@ class Server:
             for name in ("bin", "lib"):
                 utils.ensure_folder_permissions(POSTGRES_BIN_PATH.parent / name, 0o055)
             shutil.chown(self._data, self._user)
-        initdb(
-            ["--auth=trust", "--encoding=utf8", "--no-sync", "-U", "postgres"], pgdata=self._data, user=self._user
-        )
+        initdb(["--auth=trust", "--encoding=utf8", "--no-sync", "-U", "postgres"], pgdata=self._data, user=self._user)
         rules = self._data / "pg_hba.conf"
         rules.write_text(f"host all {GUEST} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
         with socket.socket() as s:

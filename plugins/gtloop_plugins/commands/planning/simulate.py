@@ -64,7 +64,9 @@ def register(app: typer.Typer) -> None:
         given = {k: v for k, v in flags.items() if v is not None}
         variants = settings_of(sets or [])
         cells = [
-            runs.Cell(values, _settings(config, {**given, **values, "run.seed": seed}, override or []))
+            runs.Cell(
+                values, _settings(config, {**given, **values, "run.seed": seed, "run.ledger": None}, override or [])
+            )
             for values in variants
             for seed in seeds_of(seeds)
         ]
