@@ -20,10 +20,10 @@ def busy(run: Path, who: str, what: str = "driven") -> Busy:
 
 
 class Lock:
-    """An exclusive file lock, gone with who holds it."""
+    """A file lock, gone with who holds it; one that is ``shared`` is in the way of others only that are not."""
 
-    def __init__(self, run: Path, name: str = "driver.lock", what: str = "driven") -> None:
-        self._path, self._what = run / name, what
+    def __init__(self, run: Path, name: str = "driver.lock", what: str = "driven", shared: bool = False) -> None:
+        self._path, self._what, self._shared = run / name, what, shared
         self._file: IO[str] | None = None
 
     def __enter__(self) -> Lock:
@@ -43,15 +43,15 @@ class Lock:
         self._file.flush()
         return self
 
-    @staticmethod
-    def _take(file: IO[str]) -> None:
+    def _take(self, file: IO[str]) -> None:
         """Lock; for up to a second, as somebody may just be looking whether it is (``driven``)."""
         import fcntl
 
+        kind = fcntl.LOCK_SH if self._shared else fcntl.LOCK_EX
         end = time.monotonic() + 1
         while True:
             try:
-                return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return fcntl.flock(file, kind | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() > end:
                     raise

@@ -98,21 +98,22 @@ def _check_library() -> None:
         raise MissingExtra("a ledger in PostgreSQL needs psycopg. Install: pip install 'gtloop[postgres]'")
 
 
-def connections(address: Address) -> Engine:
-    """Connections to the server, made when needed and not kept.
+def connections(address: Address, kept: int = 0) -> Engine:
+    """Connections to the server, made when needed; at most ``kept`` of them at once, or any number and not kept.
 
     Raises:
         MissingExtra: There is no library to make them with.
     """
-    from sqlalchemy import NullPool, create_engine, event
+    from sqlalchemy import NullPool, QueuePool, create_engine, event
 
     _check_library()
     url, given = _parsed(address.url), os.environ.get(VARIABLE)
     if given is not None and same_place(given, address):
         url = _parsed(given)
+    pool: dict[str, Any] = {"poolclass": QueuePool, "pool_size": kept, "max_overflow": 0, "pool_pre_ping": True}
     engine = create_engine(
         url.set(drivername="postgresql+psycopg"),
-        poolclass=NullPool,
+        **(pool if kept else {"poolclass": NullPool}),
         isolation_level="READ COMMITTED",
         use_native_hstore=False,
         connect_args={

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from urllib.parse import quote
 import pytest
 import runs
 from runs import cli, small
+from test_page import Person, _run, free_port, started, wait_for  # noqa: F401 (a fixture)
 
 import gtloop
 from gtloop import events as ev
@@ -280,8 +282,8 @@ def test_a_password_is_taken_from_the_environment_and_written_nowhere(
     assert cli(*small(images, root, "-o", f"run.ledger={bare}", "--budget", "0")).code == 4
     monkeypatch.delenv("PGPASSWORD")
     monkeypatch.setenv("GTLOOP_LEDGER", secret)
-    said += [cli(*small(images, root, "--budget", "9")), cli("status", root, "--json"), cli("report", root, "--json")]
-    assert [e.code for e in said[3:]] == [0, 0, 0]
+    said += [cli(*small(images, root, "--budget", "0")), cli("status", root, "--json"), cli("report", root, "--json")]
+    assert [e.code for e in said[3:]] == [4, 0, 0]
     assert cli(*small(images, tmp_path / "other", "--budget", "0")).code == 4
     assert runs.status(tmp_path / "other")["state"] == "paused: budget"
     files = [p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()]
@@ -364,3 +366,37 @@ def test_a_run_that_nobody_agrees_to_leaves_nothing_in_the_server(
         runs.run_here(tmp_path / "run", given, agree=lambda why: False)
     assert not (tmp_path / "run").exists()
     assert postgres.sql("SELECT count(*) FROM pg_namespace") == before
+
+
+# ------------------------------------------------------------------------------------------ several pages
+
+
+def test_several_processes_serve_one_run(postgres: Server, started: Any, tmp_path: Path) -> None:  # noqa: F811
+    """Two people at two pages, each asked about every image once; a link holds at both."""
+    people = ("-o", 'annotators.local.people=["anna", "ben"]', "--workers", 2)
+    words = _run(tmp_path, *people, "-o", f"run.ledger={postgres.url()}")
+    assert started(*words, "--no-wait").end() == 3
+    assert not list((tmp_path / "run").rglob("*.sqlite*"))
+    pages = [started("serve", tmp_path / "run"), started("serve", tmp_path / "run", "--port", free_port())]
+    links = [page.link(who) for page, who in zip(pages, ("anna", "ben"), strict=True)]
+    anna, ben = (Person(link) for link in links)
+    here, there = (link.split("/join/")[0] for link in links)
+    assert here != there
+    anna.label(1)
+    Person(links[0].replace(here, there)).label(1)
+    driver = started(*words)  # finds pages, and opens none
+    threads = [threading.Thread(target=person.label_all, args=(driver,)) for person in (anna, ben)]
+    for thread in threads:
+        thread.start()
+    assert driver.end(120) == 0, driver.lines
+    for thread in threads:
+        thread.join()
+    assert "is being served by another process" in "".join(driver.lines)
+    owner = Person(pages[1].link("dashboard"))
+    wait_for(lambda: owner.http.get("/api/dashboard").json()["status"]["state"] == "finished")
+    for page in pages:
+        page.process.send_signal(signal.SIGTERM)
+        assert page.end() == 0, page.lines
+    answers = [(row, a.worker) for row, _, given in gtloop.open(tmp_path / "run").answers() for a in given]
+    assert len(answers) == len(set(answers)) == anna.answered + ben.answered + 1
+    assert len({who for _, who in answers}) == 2
