@@ -12,7 +12,7 @@ from gtloop.errors import ConfigError, RunError
 from gtloop.ledger import LEDGER, Ledger
 from gtloop.locks import Lock
 from gtloop.postgres import PostgresLedger
-from gtloop.servers import Address, new_address, same_place
+from gtloop.servers import Address, new_address, old_address, same_place
 from gtloop.store import write_atomic
 
 ADDRESS = "ledger.toml"
@@ -55,15 +55,17 @@ def address_of(root: Path) -> Address | None:
 
     Raises:
         RunError: It can't be read.
+        ConfigError: It is no address, or has a password.
     """
     path = root / ADDRESS
     try:
         table = tomllib.loads(path.read_text("utf-8"))
-        return Address(str(table["url"]), str(table["schema"]))
+        url, schema = str(table["url"]), str(table["schema"])
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError):
         raise RunError(f"{path} can't be read; restore it from a back-up") from None
+    return old_address(url, schema)
 
 
 def open_ledger(root: Path, *, create: bool = False) -> Ledger:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("gtloop.ledger")
 PATIENCE_S = 120.0
 """How long a server that was there is waited for."""
-KILLED_S = 3.0
+KILLED_S = 5.0
 """How long a server may take to notice that a driver was killed."""
 HOLDER = """SELECT coalesce(nullif(max(a.application_name), ''), 'unknown')
     FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid

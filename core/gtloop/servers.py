@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 VARIABLE = "GTLOOP_LEDGER"
 """Environment variable with the address for new runs; it may have a password, which is never written down."""
+WAITS = {
+    **{"connect_timeout": 10, "tcp_user_timeout": 30_000},
+    **{"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3},
+}
+"""How soon this side notices that a server is gone; what the address says counts for more."""
 SESSION = """SELECT set_config('tcp_keepalives_idle', '30', false), set_config('tcp_keepalives_interval', '10', false),
     set_config('tcp_keepalives_count', '3', false), set_config('synchronous_commit',
     CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END,
@@ -45,6 +50,18 @@ def new_address(url: str, root: Path) -> Address:
     return Address(_bare(found).render_as_string(), f"gtloop_{slug}_{secrets.token_hex(6)}")
 
 
+def old_address(url: str, schema: str) -> Address:
+    """An address as somebody may have mended it.
+
+    Raises:
+        ConfigError: It is none of a PostgreSQL database, or has a password.
+    """
+    check_no_password(url)
+    if not re.fullmatch(r"\w+", schema, re.ASCII):
+        raise ConfigError("ledger.toml: a schema has letters, digits and _ only; put the old one back")
+    return Address(_bare(_parsed(url)).render_as_string(), schema)
+
+
 def same_place(url: str, address: Address) -> bool:
     """Whether a URL, with a password or without, is that of the address."""
     return _bare(_parsed(url)).render_as_string() == address.url
@@ -58,7 +75,7 @@ def check_no_password(url: str) -> None:
     """
     if _parsed(url) != _bare(_parsed(url)):
         raise ConfigError(
-            f"run.ledger: leave the password out of it; give it in PGPASSWORD, in ~/.pgpass, or in {VARIABLE}"
+            f"run.ledger: leave the password out of the address; give it in PGPASSWORD, in ~/.pgpass, or in {VARIABLE}"
         )
 
 
@@ -73,7 +90,7 @@ def _parsed(url: str) -> URL:
         found = None
     if found is None or found.drivername not in ("postgresql", "postgres", "postgresql+psycopg"):
         raise ConfigError(
-            f"run.ledger, {VARIABLE}: write it as postgresql://USER@HOST/DATABASE; "
+            f"run.ledger, {VARIABLE}: write an address as postgresql://USER@HOST/DATABASE; "
             "without one, the ledger is a file in the run folder"
         )
     return found.set(drivername="postgresql", password=found.password or None)
@@ -119,11 +136,7 @@ def connections(address: Address, kept: int = 0) -> Engine:
         connect_args={
             "application_name": f"gtloop, pid {os.getpid()} on {socket.gethostname()}"[:63],
             "client_encoding": "utf8",
-            **({} if "connect_timeout" in url.query else {"connect_timeout": 10}),
-            "keepalives_idle": 30,
-            "keepalives_interval": 10,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 30_000,
+            **{name: value for name, value in WAITS.items() if name not in url.query},
         },
     )
 

@@ -77,8 +77,15 @@ def test_killed_at_event_boundaries(unbroken: tuple, given: Settings, every: int
     assert runs.facts(tmp_path / "run") == expected
 
 
-@pytest.mark.parametrize("part", [0, *(pytest.param(k, marks=slow) for k in (1, 2, 3))])
-@pytest.mark.parametrize("given", ["file", pytest.param("server", marks=slow)], indirect=True)
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        ("file", 0),
+        *(pytest.param("file", k, marks=slow) for k in (1, 2, 3)),
+        *(pytest.param("server", k, marks=slow) for k in (0, 1)),
+    ],
+    indirect=["given"],
+)
 def test_killed_at_random_moments(unbroken: tuple, given: Settings, tmp_path: Path, part: int) -> None:
     """50 kills a part, 15 in the quick one, anywhere: in a write, in a fit, between an event and its files."""
     _, expected, _, seconds = unbroken

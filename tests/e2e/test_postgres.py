@@ -311,7 +311,7 @@ def test_servers_that_cannot_be_used(postgres: Server, images: Path, tmp_path: P
         assert "holds no run" in cli("status", tmp_path / "run").error, "another address may be tried"
     for url in ("sqlite:///x", "postgresql", "postgresql://h:port/x", "://"):
         ended = cli(*small(images, tmp_path / "run", "-o", f"run.ledger={url}"))
-        assert (ended.code, "write it as postgresql://" in ended.error) == (2, True)
+        assert (ended.code, "write an address as postgresql://" in ended.error) == (2, True)
     assert cli(*small(images, tmp_path / "run", "-o", f"run.ledger={postgres.url()}", "--budget", "0")).code == 4
 
 
@@ -336,8 +336,15 @@ def test_a_ledger_that_is_gone_or_of_another_version(postgres: Server, images: P
     for command in (("status", root), args):
         ended = cli(*command)
         assert (ended.code, f"no schema {address.schema}" in ended.error) == (1, True)
-    (root / "ledger.toml").write_text("torn")
-    assert "ledger.toml can't be read" in cli("status", root).error
+    for text, says in (
+        ("torn", "ledger.toml can't be read"),
+        ('url = "postgresql://me:secret@host/x"\nschema = "a"', "leave the password out"),
+        ('url = "postgresql://host/x"\nschema = "a; b"', "letters, digits and _ only"),
+    ):
+        (root / "ledger.toml").write_text(text)
+        ended = cli("status", root)
+        assert says in ended.error
+        assert "secret" not in ended.err
 
 
 def test_a_ledger_stays_where_it_is(postgres: Server, images: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -79,8 +79,9 @@ def announced(folder: Path, url: str, many: bool = False) -> Iterator[None]:
         try:
             yield
         finally:
-            if not many or path.read_bytes() == said:
-                path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # another may have been the last, and gone before
+                if not many or path.read_bytes() == said:
+                    path.unlink()
 
 
 def served_at(folder: Path) -> str | None:

@@ -37,7 +37,7 @@ TYPES = {
 
 def desk_database(workdir: Path) -> Database:
     """The database of a desk: a file in its folder, or where the run's ledger is."""
-    address = address_of(workdir.parents[1])
+    address = address_of(workdir.absolute().parents[1])
     return Database(workdir) if address is None else SharedDatabase(address)
 
 
