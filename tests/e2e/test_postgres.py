@@ -395,7 +395,7 @@ def test_several_processes_serve_one_run(postgres: Server, started: Any, tmp_pat
     threads = [threading.Thread(target=person.label_all, args=(driver,)) for person in (anna, ben)]
     for thread in threads:
         thread.start()
-    assert driver.end(120) == 0, driver.lines
+    assert driver.end(300) == 0, driver.lines
     for thread in threads:
         thread.join()
     assert "is being served by another process" in "".join(driver.lines)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import test_desk
 from deskparts import gather, make_local, make_requests
 from hypothesis.stateful import run_state_machine_as_test
-from test_desk import Schedules
 
 from gtloop.errors import RunError
 from gtloop.servers import new_address
@@ -36,7 +36,7 @@ def _in_server(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_any_schedule() -> None:
-    run_state_machine_as_test(Schedules)
+    run_state_machine_as_test(test_desk.Schedules, settings=test_desk.TestSchedules.settings)
 
 
 def test_a_server_that_comes_back_is_waited_for(
