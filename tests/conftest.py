@@ -6,8 +6,12 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from postgres import Server
 
 pytest_plugins = ["gtloop.testing.pytest_plugin"]
 
@@ -32,6 +36,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A real PostgreSQL server."""
+    from postgres import server
+
+    with server() as made:
+        yield made
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

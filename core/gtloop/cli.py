@@ -7,6 +7,7 @@ Exit codes of ``run``: 0 finished (or cancelled), 3 waiting for people, for a ye
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -122,9 +123,11 @@ def _add_run(app: typer.Typer) -> None:
         """Label the images: start the loop, or go on where it stopped."""
         from gtloop import config as settings_module
         from gtloop.labelfiles import absolute
+        from gtloop.ledgers import is_run
         from gtloop.plugin_options import annotator_defaults
         from gtloop.progress import agreed, watched
-        from gtloop.run import default_folder, is_run, run_or_resume, settings_of
+        from gtloop.run import default_folder, run_or_resume, settings_of
+        from gtloop.servers import VARIABLE
 
         registry = ctx.obj.registry
 
@@ -159,9 +162,10 @@ def _add_run(app: typer.Typer) -> None:
             raise UsageError("no images named: gtloop run IMAGES, or write a gtloop.toml with: gtloop init IMAGES")
         root = folder or default_folder(settings.run.source, settings.run.task)
         ask = not (yes or as_json) and all(s is not None and s.isatty() for s in (sys.stdin, sys.stderr))
+        url = os.environ.get(VARIABLE)
         with watched(ctx.obj.debug, as_json) as progress:
             outcome, found = run_or_resume(
-                root, settings, registry, yes=yes, wait=wait, progress=progress, agree=partial(agreed, ask)
+                root, settings, registry, yes=yes, wait=wait, progress=progress, agree=partial(agreed, ask), url=url
             )
         if as_json:
             ctx.obj.json({"outcome": outcome, **found})

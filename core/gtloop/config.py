@@ -22,7 +22,7 @@ PRESETS = ("default", "ground-truth")
 PLUGIN_TABLES = ("tasks", "annotators", "detectors", "samplers", "scores", "formats", "executors", "observers")
 FROZEN = (
     *("run.source", "run.task", "run.classes", "run.seed", "run.preset", "run.cut", "run.labels", "run.warm_from"),
-    *("promise", "loop", "sizes", "people.gold"),
+    *("run.ledger", "promise", "loop", "sizes", "people.gold"),
 )
 """What can't change during a run; everything else can, as an event."""
 MAY_CHANGE = ("sizes.batch", "promise.audit_rate")
@@ -118,6 +118,8 @@ def changes(old: Settings, new: Settings) -> dict[str, Any]:
     Raises:
         ConfigError: A frozen one differs.
     """
+    if new.run.ledger is not None:
+        raise ConfigError("run.ledger is frozen for this run; leave it out, or start another run with --run")
     a, b = old.model_dump(mode="json"), new.model_dump(mode="json")
     found: dict[str, Any] = {}
     for table, values in b.items():

@@ -334,7 +334,8 @@ class Annotator(Plugin):
 
     State lives in ``context.workdir`` or with the service, never in the object: a new process with a
     new object goes on where the last one was. What it can do besides is named in ``gives``: ``"settle"``,
-    ``"block"``, ``"serve"``, ``"forget"``, each with the method of that name.
+    ``"block"``, ``"serve"``, ``"forget"``, each with the method of that name; ``"serve-many"``: several processes may
+    ``serve`` a run at once whose ledger is in a server.
     """
 
     kind = "annotator"

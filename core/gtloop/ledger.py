@@ -1,4 +1,4 @@
-"""The append-only log of a run and its inbox: SQLAlchemy Core, SQLite by default.
+"""The append-only log of a run and its inbox: SQLAlchemy Core; a file of SQLite here, ``gtloop.postgres`` a server.
 
 ``event`` is written by the driver alone, which holds the run's lock; ``inbox`` by anyone (answers of
 a web page, requests to change something): an entry is acknowledged when its row is committed.
@@ -7,22 +7,24 @@ a web page, requests to change something): an entry is acknowledged when its row
 from __future__ import annotations
 
 import os
-import random
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
-from gtloop.errors import Busy, RunError
+from gtloop.errors import RunError
 from gtloop.events import AnyEvent, parse_event
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine, MetaData
+    from sqlalchemy import Connection, Engine, MetaData
 
+LEDGER = "ledger.sqlite"
 SCHEMA = 1
+PAGE = 1000
+"""Events that are read at once."""
+T = TypeVar("T")
 
 
 class Entry(NamedTuple):
@@ -41,10 +43,10 @@ class Letter(NamedTuple):
     body: str
 
 
-def _tables() -> MetaData:
+def _tables(schema: str | None) -> MetaData:
     from sqlalchemy import Column, Index, Integer, MetaData, String, Table, Text
 
-    meta = MetaData()
+    meta = MetaData(schema)
     Table("schema_version", meta, Column("version", Integer, primary_key=True))
     event = Table(
         "event",
@@ -87,11 +89,13 @@ def now() -> str:
 class Ledger:
     """The event log of one run."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, schema: str | None = None) -> None:
         self._engine = engine
-        self._meta = _tables()
-        self.event = self._meta.tables["event"]
-        self.inbox = self._meta.tables["inbox"]
+        self._meta = _tables(schema)
+        self.version, self.event, self.inbox = (
+            self._meta.tables[name if schema is None else f"{schema}.{name}"]
+            for name in ("schema_version", "event", "inbox")
+        )
 
     @classmethod
     def open(cls, path: Path, *, create: bool = False) -> Ledger:
@@ -100,7 +104,7 @@ class Ledger:
         Raises:
             RunError: It is not there, is no ledger, or is of another version.
         """
-        from sqlalchemy import URL, create_engine, event, insert, inspect, select
+        from sqlalchemy import URL, create_engine, event
         from sqlalchemy.exc import DatabaseError
 
         if not create and not path.exists():
@@ -117,25 +121,42 @@ class Ledger:
             connection.execute("PRAGMA synchronous=FULL")
 
         ledger = cls(engine)
-        version = ledger._meta.tables["schema_version"]
         try:
             with engine.begin() as c:
-                made = inspect(c).has_table(version.name)
-                found = c.execute(select(version.c.version)).scalars().all() if made else []
-                if not found and create:  # new, or a kill came between its tables and its version
-                    ledger._meta.create_all(c)
-                    c.execute(insert(version).values(version=SCHEMA))
-                    found = [SCHEMA]
+                found = ledger._found(c)
+                if not found and create:
+                    found = ledger._create(c)
         except DatabaseError as e:
             raise RunError(f"{path} is not a gtloop ledger ({e.orig!s}); choose another folder with --run") from None
         if not found:
             raise RunError(f"{path.parent} never started; run it again")
-        if list(found) != [SCHEMA]:
-            raise RunError(
-                f"{path} was made by another version of gtloop (ledger version {list(found)}, this one reads {SCHEMA});"
-                " use that version, or start a new run with --run"
-            )
+        check_version(path, found)
         return ledger
+
+    def _found(self, c: Connection) -> Sequence[int]:
+        """The version of its tables; empty where there are none, or a kill came between them and their version."""
+        from sqlalchemy import inspect, select
+
+        made = inspect(c).has_table(self.version.name, schema=self.version.schema)
+        return c.execute(select(self.version.c.version)).scalars().all() if made else ()
+
+    def _create(self, c: Connection) -> Sequence[int]:
+        from sqlalchemy import insert
+
+        self._meta.create_all(c)
+        c.execute(insert(self.version).values(version=SCHEMA))
+        return (SCHEMA,)
+
+    def claim(self) -> None:
+        """Become the one who may append, until ``close``; SQLite has the lock of the run folder for that.
+
+        Raises:
+            Busy: Somebody else is.
+        """
+
+    def claimed(self) -> bool:
+        """Whether somebody has claimed it, as far as that is not told by the lock of the run folder."""
+        return False
 
     def close(self) -> None:
         """Release the database."""
@@ -147,33 +168,56 @@ class Ledger:
         Raises:
             RunError: One of them has happened before.
         """
-        from sqlalchemy import insert
         from sqlalchemy.exc import DatabaseError, IntegrityError
 
-        entries: list[Entry] = []
         at = now()
+        rows = [{"at": at, "type": e.type, "key": e.key(), "body": e.model_dump_json()} for e in events]
         try:
-            with self._engine.begin() as c:
-                for e in events:
-                    row = {"at": at, "type": e.type, "key": e.key(), "body": e.model_dump_json()}
-                    result = c.execute(insert(self.event).values(**row))
-                    key = result.inserted_primary_key
-                    assert key is not None
-                    entries.append(Entry(int(key[0]), at, e))
+            numbers = self._insert(rows)
         except IntegrityError:
-            raise RunError("another process wrote to this run's ledger; only one may drive a run at a time") from None
+            raise another_driver() from None
         except DatabaseError as e:
             raise RunError(f"the ledger can't be written ({e.orig}); mend that and run again") from None
-        return entries
+        return [Entry(number, at, e) for number, e in zip(numbers, events, strict=True)]
+
+    def _insert(self, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Commit rows of ``event``; their numbers."""
+        from sqlalchemy import insert
+
+        def work(c: Connection) -> list[int]:
+            keys = (c.execute(insert(self.event).values(**row)).inserted_primary_key for row in rows)
+            return [int(key[0]) for key in keys if key is not None]
+
+        return self._do(work)
+
+    def _do(self, work: Callable[[Connection], T]) -> T:
+        """Do something in a transaction."""
+        with self._engine.begin() as c:
+            return work(c)
 
     def read(self, after: int = 0) -> Iterator[Entry]:
         """Stream the events that follow ``after``, oldest first."""
+        while page := self._page(after):
+            for seq, at, body in page:
+                yield Entry(seq, at, _event(seq, body))
+            after = page[-1][0]
+
+    def _page(self, after: int) -> list[tuple[int, str, str]]:
+        """Number, time and body of the next events."""
         from sqlalchemy import select
 
-        query = select(self.event.c.seq, self.event.c.at, self.event.c.body).where(self.event.c.seq > after)
-        with self._engine.connect() as c:
-            for seq, at, body in c.execute(query.order_by(self.event.c.seq)):
-                yield Entry(seq, at, _event(seq, body))
+        columns = self.event.c
+        query = select(columns.seq, columns.at, columns.body).where(columns.seq > after).order_by(columns.seq)
+        return self._do(lambda c: [(seq, at, body) for seq, at, body in c.execute(query.limit(PAGE))])
+
+    def newest(self) -> int:
+        """Number of the last event; 0 where there is none."""
+        return self._do(self._newest)
+
+    def _newest(self, c: Connection) -> int:
+        from sqlalchemy import func, select
+
+        return int(c.execute(select(func.coalesce(func.max(self.event.c.seq), 0))).scalar_one())
 
     def post(self, kind: str, key: str, body: str) -> int:
         """Put a letter into the inbox and return its number; one with this key that is there already stays."""
@@ -181,13 +225,17 @@ class Ledger:
         from sqlalchemy.exc import IntegrityError
 
         box = self.inbox
-        try:
-            with self._engine.begin() as c:
-                c.execute(insert(box).values(at=now(), kind=kind, key=key, body=body))
-        except IntegrityError:
-            pass
-        with self._engine.connect() as c:
-            return int(c.execute(select(box.c.number).where(box.c.key == key)).scalar_one())
+
+        def work(c: Connection) -> None:
+            self._queue(c)
+            c.execute(insert(box).values(at=now(), kind=kind, key=key, body=body))
+
+        with suppress(IntegrityError):
+            self._do(work)
+        return int(self._do(lambda c: c.execute(select(box.c.number).where(box.c.key == key)).scalar_one()))
+
+    def _queue(self, c: Connection) -> None:
+        """Have letters committed in the order of their numbers: SQLite has one writer at a time anyway."""
 
     def letters(self, after: int = 0) -> list[Letter]:
         """Inbox rows after ``after``, oldest first."""
@@ -195,8 +243,25 @@ class Ledger:
 
         box = self.inbox
         query = select(box.c.number, box.c.kind, box.c.body).where(box.c.number > after).order_by(box.c.number)
-        with self._engine.connect() as c:
-            return [Letter(*row) for row in c.execute(query)]
+        return self._do(lambda c: [Letter(*row) for row in c.execute(query)])
+
+
+def check_version(where: object, found: Sequence[int]) -> None:
+    """Refuse a ledger that another gtloop made.
+
+    Raises:
+        RunError: It is of another version.
+    """
+    if list(found) != [SCHEMA]:
+        raise RunError(
+            f"{where} was made by another version of gtloop (ledger version {list(found)}, this one reads {SCHEMA});"
+            " use that version, or start a new run with --run"
+        )
+
+
+def another_driver() -> RunError:
+    """Two drivers: what one of them is told."""
+    return RunError("another process wrote to this run's ledger; only one may drive a run at a time")
 
 
 def _event(seq: int, body: str) -> AnyEvent:
@@ -207,63 +272,3 @@ def _event(seq: int, body: str) -> AnyEvent:
             f"event {seq} of the ledger is damaged, or a newer gtloop wrote it; use that version, "
             "or restore the run folder from a back-up"
         ) from None
-
-
-class Lock:
-    """Only one process drives a run, or serves its page: an exclusive file lock, gone with who holds it."""
-
-    def __init__(self, run: Path, name: str = "driver.lock", what: str = "driven") -> None:
-        self._path, self._what = run / name, what
-        self._file: IO[str] | None = None
-
-    def __enter__(self) -> Lock:
-        try:
-            self._file = self._path.open("a+")
-        except OSError as e:
-            raise RunError(f"{self._path.parent} can't be written ({e.strerror}); name another with --run") from None
-        try:
-            self._take(self._file)
-        except OSError:
-            self._file.seek(0)
-            pid = self._file.read().strip() or "unknown"
-            self._file.close()
-            raise Busy(
-                f"{self._path.parent} is being {self._what} by another process (pid {pid}); "
-                "wait for it, stop it, or start another run with --run"
-            ) from None
-        self._file.truncate(0)
-        self._file.write(str(os.getpid()))
-        self._file.flush()
-        return self
-
-    @staticmethod
-    def _take(file: IO[str]) -> None:
-        """Lock; for up to a second, as somebody may just be looking whether it is (``driven``)."""
-        import fcntl
-
-        end = time.monotonic() + 1
-        while True:
-            try:
-                return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise
-            time.sleep(random.uniform(0.001, 0.02))
-
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        if self._file is not None:
-            self._file.close()
-
-
-def driven(run: Path) -> bool:
-    """Whether a process drives the run now; a killed one does not. True where that can't be told."""
-    import fcntl
-
-    try:
-        with (run / "driver.lock").open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False

@@ -14,6 +14,7 @@ from gtloop.errors import ConfigError, RunError
 from gtloop.events import CategoriesChanged, ModelFitted, RunStarted, SettingsChanged, WarmStarted
 from gtloop.job import USUAL_CUT
 from gtloop.labelfiles import replacing_folder
+from gtloop.ledgers import is_run
 from gtloop.records import Record
 from gtloop.settings import Settings
 from gtloop.state import State
@@ -125,9 +126,9 @@ def open_model(path: Path) -> tuple[Card, Path]:
     Raises:
         RunError: It is neither, or the card can't be read.
     """
-    from gtloop.opened import LEDGER, Run
+    from gtloop.opened import Run
 
-    if (path / LEDGER).is_file():
+    if is_run(path):
         return card_of(Run.open(path))
     try:
         return Card.model_validate_json((path / CARD).read_bytes()), path / "model"

@@ -15,8 +15,10 @@ from gtloop.errors import RunError
 from gtloop.interfaces import Context, ExportRow, Frame, Task
 from gtloop.items import Items
 from gtloop.job import Plugins, fold_ledger, make_promise
-from gtloop.ledger import Entry, Ledger, driven
+from gtloop.ledger import Entry, Ledger
+from gtloop.ledgers import open_ledger
 from gtloop.letters import check_renaming, refuse_cancelled
+from gtloop.locks import driven
 from gtloop.people import fitting, read_answers
 from gtloop.records import Answer, Label, Mode, Payload, Purpose
 from gtloop.settings import Settings
@@ -26,8 +28,6 @@ from gtloop.store import Store
 
 if TYPE_CHECKING:
     from gtloop.registry import Registry
-
-LEDGER = "ledger.sqlite"
 
 
 class Run:
@@ -50,7 +50,7 @@ class Run:
             RunError: There is no run, or another version of gtloop made it.
         """
         root = root.resolve()
-        ledger = Ledger.open(root / LEDGER)
+        ledger = open_ledger(root)
         return cls(root, fold_ledger(ledger, root), ledger)
 
     def plugins(self, registry: Registry) -> Plugins:
@@ -62,7 +62,8 @@ class Run:
     def status(self, registry: Registry | None = None) -> dict[str, Any]:
         """What ``gtloop status RUN --json`` prints."""
         promise = make_promise(self.settings, self.task(registry))
-        return status(str(self.root), self.state, self.settings, promise, driven=driven(self.root))
+        held = driven(self.root) or self._ledger.claimed()
+        return status(str(self.root), self.state, self.settings, promise, driven=held)
 
     def task(self, registry: Registry | None = None) -> Task:
         """The run's task plugin."""

@@ -23,22 +23,24 @@ from gtloop.importing import write_imported
 from gtloop.interfaces import Progress, quiet
 from gtloop.items import Items, check_probe, list_items
 from gtloop.job import Job, Plugins, fold_ledger, make_promise
-from gtloop.ledger import Ledger, Lock
+from gtloop.ledger import Ledger
+from gtloop.ledgers import check_place, driving, is_run, started
 from gtloop.letters import check_affordable, check_minimum, read_letters
 from gtloop.loop import Outcome, drive
 from gtloop.models import check_warm, copy_warm
 from gtloop.money import Rates, micro
 from gtloop.observing import observed
-from gtloop.opened import LEDGER, Run
+from gtloop.opened import Run
 from gtloop.picking import check_people
 from gtloop.remedies import hopeless
+from gtloop.servers import check_no_password
 from gtloop.serving import page_beside
 from gtloop.settings import Settings
 from gtloop.sizes import make_plan
 from gtloop.state import LATER, POOL, State
 from gtloop.status import status
 from gtloop.store import Store, write_atomic
-from gtloop.unstarted import STARTING, ask
+from gtloop.unstarted import ask
 from gtloop.urls import shown
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ def run_or_resume(
     wait: bool | None = None,
     progress: Progress = quiet,
     agree: Callable[[str], bool] = lambda why: True,
+    url: str | None = None,
 ) -> tuple[Outcome, dict[str, Any]]:
     """Start a run, or go on with it, until it is finished, paused or waiting.
 
@@ -77,6 +80,7 @@ def run_or_resume(
         wait: Stay while people outside this process answer; None: where the annotator serves a page.
         progress: Told of long work.
         agree: Whether to start where no machine label can come, told why.
+        url: Where the ledger of a new run is to be if the settings don't say; it may have a password.
 
     Returns:
         How it ended, and its status; a run that waits for people adds ``where`` they find the work.
@@ -87,9 +91,10 @@ def run_or_resume(
     root = root.resolve()
     if root.exists() and not root.is_dir():
         raise RunError(f"{root} is a file; name a folder for the run with --run")
-    fresh = not (root / LEDGER).exists()
-    if fresh and root.exists() and any(p for p in root.iterdir() if p.name not in STARTING):
+    fresh = not is_run(root)
+    if fresh and started(root):
         raise RunError(f"{root} is not empty and holds no run; choose another folder with --run")
+    settings, url = _place(root, settings, url)
     plugins = Plugins(settings, registry, root)  # every usage error comes before anything is written
     plugins.observers()
     make_promise(settings, plugins.task)
@@ -100,31 +105,38 @@ def run_or_resume(
         root.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise RunError(f"cannot make the run folder {root}: {e.strerror}; name another with --run") from None
-    with Lock(root):
-        ledger = Ledger.open(root / LEDGER, create=True)
-        try:
-            state = fold_ledger(ledger, root)
-            if state.facts.items is None:
-                _start(root, ledger, state, settings, registry, plugins, progress, agree)
-            else:
-                _resume(ledger, state, settings, Store(root), registry)
-                effective = Settings.model_validate(state.facts.settings)
-                if effective != settings:  # a letter changed something that the command does not say
-                    settings, plugins = effective, Plugins(effective, registry, root, state.facts)
-            job = Job(root, ledger, state, settings, registry, plugins, progress)
-            with observed(job):
-                if yes and not state.facts.confirmed:
-                    job.commit([Confirmed(iteration=state.iteration)])
-                if state.facts.paused == "asked":
-                    job.commit([RunResumed(iteration=state.iteration)])
-                job.commit(quoted(job))
-                outcome = _drive(job, wait)
-            found = status(str(root), state, job.settings, job.promise, driven=False)  # not any more
-            if outcome == "waiting":
-                found["where"] = job.plugins.annotator.where()
-            return outcome, found
-        finally:
-            ledger.close()
+    with driving(root, url, create=True) as ledger:
+        state = fold_ledger(ledger, root)
+        if state.facts.items is None:
+            _start(root, ledger, state, settings, registry, plugins, progress, agree)
+        else:
+            _resume(ledger, state, settings, Store(root), registry)
+            effective = Settings.model_validate(state.facts.settings)
+            if effective != settings:  # a letter changed something that the command does not say
+                settings, plugins = effective, Plugins(effective, registry, root, state.facts)
+        job = Job(root, ledger, state, settings, registry, plugins, progress)
+        with observed(job):
+            if yes and not state.facts.confirmed:
+                job.commit([Confirmed(iteration=state.iteration)])
+            if state.facts.paused == "asked":
+                job.commit([RunResumed(iteration=state.iteration)])
+            job.commit(quoted(job))
+            outcome = _drive(job, wait)
+        found = status(str(root), state, job.settings, job.promise, driven=False)  # not any more
+        if outcome == "waiting":
+            found["where"] = job.plugins.annotator.where()
+        return outcome, found
+
+
+def _place(root: Path, settings: Settings, url: str | None) -> tuple[Settings, str | None]:
+    """Settings without the ledger's address, and where a new run's ledger is to be."""
+    wanted = settings.run.ledger
+    if wanted is None:
+        return settings, url
+    check_no_password(wanted)
+    if is_run(root):
+        check_place(root, wanted)
+    return settings.model_copy(update={"run": settings.run.model_copy(update={"ledger": None})}), wanted
 
 
 def _drive(job: Job, wait: bool | None) -> Outcome:
@@ -248,11 +260,6 @@ def _resume(ledger: Ledger, state: State, settings: Settings, store: Store, regi
             state.apply(entry.event, store, entry.seq)
 
 
-def is_run(root: Path) -> bool:
-    """Whether a folder holds a run."""
-    return (root / LEDGER).is_file()
-
-
 def settings_of(root: Path, flags: Mapping[str, Any], overrides: tuple[str, ...] = ()) -> Settings:
     """What was typed for a run so far, with what is typed now (``config.load``)."""
     typed = Settings.model_validate(Run.open(root).state.facts.typed)
@@ -266,16 +273,12 @@ def take_in(root: Path, registry: Registry, letter: int, progress: Progress = qu
         RunError: ``letter`` was refused.
     """
     try:
-        with Lock(root):
-            ledger = Ledger.open(root / LEDGER)
-            try:
-                state = fold_ledger(ledger, root)
-                settings = Settings.model_validate(state.facts.settings)
-                plugins = Plugins(settings, registry, root, state.facts)
-                read_letters(Job(root, ledger, state, settings, registry, plugins, progress))
-                _raise_refusal(ledger, letter)
-            finally:
-                ledger.close()
+        with driving(root) as ledger:
+            state = fold_ledger(ledger, root)
+            settings = Settings.model_validate(state.facts.settings)
+            plugins = Plugins(settings, registry, root, state.facts)
+            read_letters(Job(root, ledger, state, settings, registry, plugins, progress))
+            _raise_refusal(ledger, letter)
     except Busy:
         return False
     return True

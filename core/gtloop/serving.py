@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 from gtloop.errors import RunError, Unsupported, blame
 from gtloop.interfaces import Annotator
-from gtloop.ledger import Lock
+from gtloop.ledgers import address_of
+from gtloop.locks import Lock
 
 if TYPE_CHECKING:
     from gtloop.registry import Registry
@@ -44,7 +45,7 @@ def serve_run(root: Path, registry: Registry, host: str | None, port: int | None
 
     Raises:
         Unsupported: The run's annotator has no page.
-        Busy: It is served already.
+        Busy: It is served already, and the annotator can't serve it twice.
     """
     import gtloop
 
@@ -55,11 +56,20 @@ def serve_run(root: Path, registry: Registry, host: str | None, port: int | None
         raise Unsupported(
             f"annotator {annotator.name!r} has no page to serve. Annotators that have one: {', '.join(able) or 'none'}"
         )
-    with Lock(run.root, LOCK, "served"):
+    with _lock(run.root, annotator, child):
         if child:
             _end_with_stdin()
         with blame("annotator", annotator.name, "serve"):
             annotator.serve(run, host=host, port=port, ready=_tell_parent if child else _tell)
+
+
+def _lock(root: Path, annotator: Annotator, child: bool) -> Lock:
+    """Of who serves: alone, unless the ledger is in a server and the annotator keeps its own things there, too."""
+    many = "serve-many" in annotator.gives and address_of(root) is not None
+    if many and child:
+        with Lock(root, LOCK, "served"):  # who drives opens no page where there is one
+            pass
+    return Lock(root, LOCK, "served", shared=many)
 
 
 def _tell(text: str) -> None:

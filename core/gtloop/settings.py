@@ -31,6 +31,9 @@ class RunTable(Table):
     truth: str | None = Field(None, description="known labels, for synthetic annotators: PATH or FORMAT:PATH")
     labels: str | None = Field(None, description="human labels that are there already: PATH or FORMAT:PATH")
     warm_from: str | None = Field(None, description="run or exported model that every fit starts from")
+    ledger: str | None = Field(
+        None, exclude=True, description="PostgreSQL address of a new run's ledger; not given: a file in its folder"
+    )
     instructions: str = Field("", description="what annotators read; a default of the task's where empty")
     workers: int = Field(3, ge=1, le=MOST_WORKERS, description="people who answer each item")
     budget_usd: float | None = Field(None, ge=0, allow_inf_nan=False, description="hard cap on everything paid")

@@ -1,4 +1,4 @@
-"""A run folder whose run has not started: what may be in it, and how that goes away again."""
+"""A run folder whose run has not started, and how it goes away again."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from pathlib import Path
 
 from gtloop.errors import RunError
 from gtloop.interfaces import KINDS
-from gtloop.opened import LEDGER
-
-STARTING = {"driver.lock", "items.parquet", "labels", "models", "run.toml", f"{LEDGER}-wal", f"{LEDGER}-shm"}
-"""What a start that was broken off may leave; the next one goes over it."""
+from gtloop.ledger import LEDGER
+from gtloop.ledgers import STARTING, drop_ledger
 
 
 def ask(root: Path, agree: Callable[[str], bool], why: str) -> None:
@@ -30,6 +28,7 @@ def ask(root: Path, agree: Callable[[str], bool], why: str) -> None:
         agrees = agree(why)
     finally:  # Ctrl-C says no as well
         if not agrees:
+            drop_ledger(root)
             _remove(root)
     if not agrees:
         raise RunError("nothing was started, and nobody was asked; run again with other settings")

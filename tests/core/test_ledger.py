@@ -13,7 +13,8 @@ import pytest
 
 from gtloop import events as ev
 from gtloop.errors import RunError
-from gtloop.ledger import Ledger, Lock, driven
+from gtloop.ledger import Ledger
+from gtloop.locks import Lock, driven
 from gtloop.store import Store
 
 
@@ -76,7 +77,7 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
 
 def test_a_second_driver_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from gtloop.ledger import Lock\n"
+        "import sys, time; from pathlib import Path; from gtloop.locks import Lock\n"
         "with Lock(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)"
     )
     assert not driven(tmp_path), "nobody ever has"

@@ -520,7 +520,7 @@ def test_what_is_no_run(source: Path, finished: Path, tmp_path: Path, monkeypatc
 
 
 def test_a_second_driver_is_refused(source: Path, tmp_path: Path) -> None:
-    from gtloop.ledger import Lock
+    from gtloop.locks import Lock
 
     (tmp_path / "run").mkdir()
     with Lock(tmp_path / "run"):
@@ -531,7 +531,7 @@ def test_a_second_driver_is_refused(source: Path, tmp_path: Path) -> None:
 
 
 def test_a_killed_run_does_not_look_like_one_that_runs(source: Path, tmp_path: Path) -> None:
-    from gtloop.ledger import Lock
+    from gtloop.locks import Lock
 
     root = tmp_path / "run"
     child = runs.spawn(root, runs.settings(source, source.parent / "truth.jsonl"), kill_at=4)

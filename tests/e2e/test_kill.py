@@ -10,6 +10,7 @@ import pytest
 import runs
 
 import gtloop
+from gtloop.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -46,25 +47,48 @@ def test_another_seed_gives_another_run(unbroken: tuple, tmp_path: Path) -> None
     assert runs.facts(tmp_path / "run")["requests"] != expected["requests"]
 
 
-def test_killed_at_every_event_boundary(unbroken: tuple, tmp_path: Path) -> None:
-    """One run, killed after each single event that it commits."""
-    given, expected, events, _ = unbroken
+slow = pytest.mark.slow
+
+
+@pytest.fixture
+def given(unbroken: tuple, request: pytest.FixtureRequest) -> Settings:
+    """The settings of the unbroken run, with the ledger in a file or a server, as the parameter says."""
+    if request.param == "file":
+        return unbroken[0]
+    url = request.getfixturevalue("postgres").url()
+    return unbroken[0].model_copy(update={"run": unbroken[0].run.model_copy(update={"ledger": url})})
+
+
+@pytest.mark.parametrize(
+    ("given", "every"), [("file", 1), ("server", 8), pytest.param("server", 1, marks=slow)], indirect=["given"]
+)
+def test_killed_at_event_boundaries(unbroken: tuple, given: Settings, every: int, tmp_path: Path) -> None:
+    """One run, killed after each single event that it commits, or now and then."""
+    _, expected, events, _ = unbroken
     kills = 0
     for _ in range(events + 1):
-        child = runs.spawn(tmp_path / "run", given, kill_at=1)
+        child = runs.spawn(tmp_path / "run", given, kill_at=every)
         child.join()
         if child.exitcode == 0:
             break
         assert child.exitcode == -9
         kills += 1
-    assert kills >= events - 1, "every event after the first was followed by a kill"
+    assert kills >= (events - 1) // every, "every event after the first was followed by a kill"
     assert runs.facts(tmp_path / "run") == expected
 
 
-@pytest.mark.parametrize("part", [0, *(pytest.param(k, marks=pytest.mark.slow) for k in (1, 2, 3))])
-def test_killed_at_random_moments(unbroken: tuple, tmp_path: Path, part: int) -> None:
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        ("file", 0),
+        *(pytest.param("file", k, marks=slow) for k in (1, 2, 3)),
+        *(pytest.param("server", k, marks=slow) for k in (0, 1)),
+    ],
+    indirect=["given"],
+)
+def test_killed_at_random_moments(unbroken: tuple, given: Settings, tmp_path: Path, part: int) -> None:
     """50 kills a part, 15 in the quick one, anywhere: in a write, in a fit, between an event and its files."""
-    given, expected, _, seconds = unbroken
+    _, expected, _, seconds = unbroken
     rng = random.Random(part)
     kills, attempt = 0, 0
     while kills < (50 if part else 15):

@@ -91,17 +91,20 @@ def started(tmp_path: Path) -> Iterator[Any]:
             program.process.wait()
 
 
-def _run(tmp_path: Path, *more: object) -> tuple[object, ...]:
-    """The arguments of a run of 40 images; the port is one that is free."""
+def free_port() -> int:
     import socket
 
-    images, _ = runs.make_images(tmp_path, 40)
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+        return int(s.getsockname()[1])
+
+
+def _run(tmp_path: Path, *more: object) -> tuple[object, ...]:
+    """The arguments of a run of 40 images; the port is one that is free."""
+    images, _ = runs.make_images(tmp_path, 40)
     sizes = [x for size in SMALL for x in ("-o", f"sizes.{size}")]
     fixed = ("run", images, "--run", tmp_path / "run", "--classes", "crate,drum", "--detector", "stub")
-    return (*fixed, "--annotator", "local", "-o", f"annotators.local.port={port}", *sizes, *more)
+    return (*fixed, "--annotator", "local", "-o", f"annotators.local.port={free_port()}", *sizes, *more)
 
 
 def _label(kind: str, width: int, height: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from gtloop.records import Request
 from gtloop_plugins.annotators.local.database import Database
 from gtloop_plugins.annotators.local.desk import Desk
 from gtloop_plugins.annotators.local.people import People, Person, Role
+from gtloop_plugins.annotators.local.shared import SharedDatabase, desk_database
 from gtloop_plugins.annotators.local.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -63,7 +64,9 @@ class LocalOptions(Options):
 
 
 class Local(Annotator):
-    """People label in a browser; requests, leases and answers are in one SQLite file that driver and page share.
+    """People label in a browser; requests, leases and answers are in one database that driver and page share.
+
+    It is a file of SQLite in the work folder, or where the run's ledger is in a server, that server.
 
     Everybody needs a personal link, also on this machine. What ``collect`` returns names people by opaque ids; their
     names are in table ``person`` only.
@@ -75,7 +78,7 @@ class Local(Annotator):
     patient = True
     modes = frozenset({"draw", "verify", "adjust"})
     forms = frozenset({"*"})
-    gives = frozenset({"block", "serve", "forget"})
+    gives = frozenset({"block", "serve", "serve-many", "forget"})
     extra = "web"
     requires = ("fastapi", "uvicorn", "itsdangerous", "jinja2")
     defaults = {"run.workers": 1, "prices.answer_usd": "0"}
@@ -124,7 +127,7 @@ class Local(Annotator):
             address = Address(at, bound.getsockname()[1], self.options.public_url)
             site = self.site(address, None if run is None else run.root)
             lines = [f"{who}: {link}" for who, link in self._links(address.url)]
-            with announced(self.context.workdir, address.url):
+            with announced(self.context.workdir, address.url, many=isinstance(self._database, SharedDatabase)):
                 serve(site, guarded(site), bound, lambda: ready("\n".join(lines)))
 
     def site(self, address: Address, root: Path | None = None) -> Site:
@@ -170,7 +173,7 @@ class Local(Annotator):
 
     @cached_property
     def _database(self) -> Database:
-        return Database(self.context.workdir)
+        return desk_database(self.context.workdir)
 
     @cached_property
     def _desk(self) -> Desk:

@@ -14,7 +14,8 @@ COUNT = """UPDATE request SET got = got + 1, state = CASE WHEN got + 1 >= want T
 COUNT_DECLINED = "UPDATE request SET declines = declines + 1 WHERE number = ? RETURNING id, got, declines, state"
 NOBODY_LEFT = """
     UPDATE request SET state = 'declined'
-    WHERE state = 'open' AND declines > 0 AND got + declines >= want AND (:number IS NULL OR number = :number)
+    WHERE state = 'open' AND declines > 0 AND got + declines >= want
+    AND (CAST(:number AS INTEGER) IS NULL OR number = :number)
     AND NOT EXISTS (
         SELECT 1 FROM person p WHERE p.revoked = 0 AND p.blocked IS NULL
         AND (p.role = 'annotator' OR (p.role = 'reviewer' AND request.mode <> 'draw'))

@@ -24,7 +24,7 @@ CHUNK = 500
 POLL_S = 0.1
 
 INSERT = """INSERT INTO request (id, batch, mode, body, want, asked_at, deadline)
-    VALUES (:id, :batch, :mode, :body, :want, :now, :deadline)"""
+    VALUES (:id, :batch, :mode, :body, :want, :now, :deadline) RETURNING number"""
 EXTEND = """UPDATE request SET want = :want, body = :body, state = 'open', asked_at = :now, deadline = :deadline
     WHERE number = :number"""
 ANSWERS = """SELECT a.number, r.id, a.worker, a.outcome, a.payload, a.seconds, a.price, a.at
@@ -113,7 +113,7 @@ def _submit(c: Connection, request: Request, batch: int) -> None:
     }
     known = c.exec_driver_sql("SELECT number, want FROM request WHERE id = ?", (request.id,)).first()
     if known is None:
-        _exclude(c, c.exec_driver_sql(INSERT, values).lastrowid, request)
+        _exclude(c, c.exec_driver_sql(INSERT, values).scalar_one(), request)
     elif request.answers > known.want:
         c.exec_driver_sql(EXTEND, {**values, "number": known.number})
         _exclude(c, known.number, request)
@@ -122,7 +122,7 @@ def _submit(c: Connection, request: Request, batch: int) -> None:
 
 def _exclude(c: Connection, number: int, request: Request) -> None:
     for worker in request.exclude_workers:
-        c.exec_driver_sql("INSERT OR IGNORE INTO excluded VALUES (?, ?)", (number, worker))
+        c.exec_driver_sql("INSERT INTO excluded VALUES (?, ?) ON CONFLICT DO NOTHING", (number, worker))
 
 
 def _answer(

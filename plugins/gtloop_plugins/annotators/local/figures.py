@@ -21,9 +21,10 @@ MINUTES = 60
 RECENT = 200
 """Answers that a median time is taken of."""
 
-MINE = """SELECT count(*), coalesce(sum(at >= :today), 0), coalesce(sum(seconds), 0.0),
-    coalesce(sum(seconds * (at >= :today)), 0.0) FROM answer WHERE worker = :me AND outcome <> 'declined'"""
-BATCH = """SELECT coalesce(sum((want - got) * (state = 'open')), 0), coalesce(sum(want), 0) FROM request
+MINE = """SELECT count(*), count(CASE WHEN at >= :today THEN 1 END), coalesce(sum(seconds), 0.0),
+    coalesce(sum(CASE WHEN at >= :today THEN seconds END), 0.0) FROM answer
+    WHERE worker = :me AND outcome <> 'declined'"""
+BATCH = """SELECT coalesce(sum(CASE WHEN state = 'open' THEN want - got END), 0), coalesce(sum(want), 0) FROM request
     WHERE batch >= (SELECT min(batch) FROM request WHERE state = 'open')"""
 
 

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -66,19 +66,22 @@ def _bound(host: str, port: int) -> socket.socket:
 
 
 @contextmanager
-def announced(folder: Path, url: str) -> Iterator[None]:
-    """Say in ``serve.json`` where the page is, while it is.
+def announced(folder: Path, url: str, many: bool = False) -> Iterator[None]:
+    """Say in ``serve.json`` where the page is, while it is; of ``many``, where the last that was opened is.
 
     Raises:
-        GtloopError: Another process serves this run.
+        GtloopError: Another process serves this run, and it may not be many.
     """
-    with _only_one(folder):
+    with _serving(folder, many):
         path = folder / "serve.json"
-        write_atomic(path, json.dumps({"pid": os.getpid(), "url": url}).encode())
+        said = json.dumps({"pid": os.getpid(), "url": url}).encode()
+        write_atomic(path, said)
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # another may have been the last, and gone before
+                if not many or path.read_bytes() == said:
+                    path.unlink()
 
 
 def served_at(folder: Path) -> str | None:
@@ -96,12 +99,13 @@ def served_at(folder: Path) -> str | None:
 
 
 @contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
+def _serving(folder: Path, many: bool) -> Iterator[None]:
+    """The lock of who serves, in the block: alone, or as one of many."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "serve.lock").open("a+") as file:
         # more than once: who only looks whether a page is there holds it for a moment
         for _ in range(5):
-            if _locked(file):
+            if _locked(file, many):
                 break
             time.sleep(0.1)
         else:
@@ -109,12 +113,12 @@ def _only_one(folder: Path) -> Iterator[None]:
         yield
 
 
-def _locked(file: IO[str]) -> bool:
+def _locked(file: IO[str], shared: bool = False) -> bool:
     """Whether the lock is ours now; it goes with the file."""
     import fcntl
 
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

@@ -72,13 +72,14 @@ class Watch:
 
     def _look(self) -> None:
         import gtloop
+        from gtloop.ledgers import stamp
         from gtloop.registry import Registry
 
         assert self._root is not None
-        seen = _stamp(self._root)
-        if seen == self._seen:
-            return
         try:
+            seen = stamp(self._root)
+            if seen == self._seen:
+                return
             run, registry = gtloop.open(self._root), Registry.load()
             self.view = _view(run, registry)
             if self._settings not in (None, run.settings):
@@ -91,16 +92,6 @@ class Watch:
             logger.warning("the run can't be read now: %s", e)
         except Exception:  # whatever it is: people go on labelling, and the next look may do
             logger.exception("the run can't be read now")
-
-
-def _stamp(root: Path) -> object:
-    """What changes when the ledger does."""
-    found = []
-    for name in ("ledger.sqlite", "ledger.sqlite-wal"):
-        path = root / name
-        stat = path.stat() if path.exists() else None
-        found.append((stat.st_mtime_ns, stat.st_size) if stat else None)
-    return found
 
 
 def _view(run: Run, registry: Registry) -> View:

@@ -64,7 +64,9 @@ def register(app: typer.Typer) -> None:
         given = {k: v for k, v in flags.items() if v is not None}
         variants = settings_of(sets or [])
         cells = [
-            runs.Cell(values, _settings(config, {**given, **values, "run.seed": seed}, override or []))
+            runs.Cell(
+                values, _settings(config, {**given, **values, "run.seed": seed, "run.ledger": None}, override or [])
+            )
             for values in variants
             for seed in seeds_of(seeds)
         ]
@@ -98,7 +100,7 @@ def _check(settings: Settings, registry: Registry, out: Path) -> None:
         UsageError: The annotator is not simulated, or ``--out`` is a run.
     """
     from gtloop.job import Plugins
-    from gtloop.run import is_run
+    from gtloop.ledgers import is_run
 
     if is_run(out):
         raise UsageError(f"--out {out} is a run; name another folder for what is simulated")
