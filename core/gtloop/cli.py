@@ -73,7 +73,7 @@ def _add_run(app: typer.Typer) -> None:
     @app.command()
     def init(
         ctx: typer.Context,
-        images: Annotated[str, typer.Argument(help="Folder, glob or manifest of images.")],
+        images: Annotated[str, typer.Argument(help="Folder, glob, manifest or URL of images.")],
         task: Annotated[str, typer.Option(help="Task type.")] = "bbox",
         classes: Annotated[str | None, typer.Option(help="Categories, comma separated.")] = None,
         force: Annotated[bool, typer.Option("--force", help="Replace a gtloop.toml that is there.")] = False,
@@ -86,7 +86,7 @@ def _add_run(app: typer.Typer) -> None:
     @app.command()
     def run(
         ctx: typer.Context,
-        images: Annotated[str | None, typer.Argument(help="Folder, glob or manifest of images.")] = None,
+        images: Annotated[str | None, typer.Argument(help="Folder, glob, manifest or URL of images.")] = None,
         config: Annotated[Path | None, typer.Option(help="Settings file; default: ./gtloop.toml if there.")] = None,
         task: Annotated[str | None, typer.Option(help="Task type: bbox, classification, ...")] = None,
         annotator: Annotated[str | None, typer.Option(help="Where human labels come from.")] = None,

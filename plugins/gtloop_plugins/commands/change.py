@@ -67,7 +67,7 @@ def _add_more(app: typer.Typer) -> None:
     def add(
         ctx: typer.Context,
         run: RunFolder,
-        images: Annotated[str, typer.Argument(help="Folder, glob or manifest of more images.")],
+        images: Annotated[str, typer.Argument(help="Folder, glob, manifest or URL of more images.")],
         truth: Annotated[str | None, typer.Option(help="Their known labels, for synthetic annotators.")] = None,
         as_json: JsonFlag = False,
     ) -> None:

@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
     def predict(
         ctx: typer.Context,
         model: Annotated[Path, typer.Argument(help="Exported model, or run folder.")],
-        images: Annotated[str, typer.Argument(help="Folder, glob or manifest of images.")],
+        images: Annotated[str, typer.Argument(help="Folder, glob, manifest or URL of images.")],
         out: Annotated[Path | None, typer.Option(help="Where to; default: predictions in this folder.")] = None,
         fmt: Annotated[str, typer.Option("--format", help="Any installed format that writes.")] = "jsonl",
         as_json: JsonFlag = False,

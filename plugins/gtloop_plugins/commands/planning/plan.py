@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def plan(
         ctx: typer.Context,
-        images: Annotated[str | None, typer.Argument(help="Folder, glob or manifest of images.")] = None,
+        images: Annotated[str | None, typer.Argument(help="Folder, glob, manifest or URL of images.")] = None,
         items: Annotated[int | None, typer.Option(min=1, help="Number of images, in place of IMAGES.")] = None,
         pilot: Annotated[Path | None, typer.Option(help="Run that tells how good a model becomes.")] = None,
         compare: Annotated[

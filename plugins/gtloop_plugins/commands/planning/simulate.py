@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def simulate(
         ctx: typer.Context,
-        images: Annotated[str, typer.Argument(help="Folder, glob or manifest of images.")],
+        images: Annotated[str, typer.Argument(help="Folder, glob, manifest or URL of images.")],
         truth: Annotated[str, typer.Option(help="Known labels: PATH or FORMAT:PATH.")],
         seeds: Annotated[str, typer.Option(help="Seeds of the runs: 0-9 or 0,2,5-7.")] = "0-2",
         sets: Sets = None,
