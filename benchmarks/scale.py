@@ -132,22 +132,24 @@ def reset() -> None:
 
 
 class Meter:
-    """Seconds and peak MiB by step; a step that comes again adds up."""
+    """Seconds of the clock and of the processor, and peak MiB, by step; a step that comes again adds up."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.cpu: dict[str, float] = {}
         self.peak: dict[str, float] = {}
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         reset()
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.process_time()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+        self.cpu[name] = self.cpu.get(name, 0.0) + time.process_time() - worked
         self.peak[name] = max(self.peak.get(name, 0.0), peak())
 
     def found(self) -> dict[str, Any]:
-        return {"seconds": self.seconds, "peak": self.peak}
+        return {"seconds": self.seconds, "cpu": self.cpu, "peak": self.peak}
 
 
 # ------------------------------------------------------------------------------------------------ work
@@ -205,7 +207,7 @@ def whole(n: int, root: Path, options: list[str]) -> dict[str, Any]:
         started = time.perf_counter()
         _, found = run.run_or_resume(root, settings, Registry.load(extra_modules=[plugins()]), yes=True)
         meter.seconds["whole run"] = time.perf_counter() - started
-    meter.peak["whole run"] = max(meter.peak.values())
+    meter.cpu["whole run"], meter.peak["whole run"] = time.process_time(), max(meter.peak.values())
     return meter.found() | {"items": found["items"], "summary": found["summary"]}
 
 
@@ -242,27 +244,24 @@ def size_of(folder: Path) -> int:
 
 def measured(n: int, folder: Path, options: list[str]) -> dict[str, Any]:
     """All steps of one size."""
-    seconds: dict[str, float] = {}
-    most: dict[str, float] = {}
-    items: dict[str, int] = {}
+    both: dict[str, dict[str, float]] = {"seconds": {}, "cpu": {}, "peak": {}, "items": {}}
     for step in STEPS:
         found = child(n, folder, step, options)
-        seconds |= found["seconds"]
-        most |= found["peak"]
-        items |= found.get("items", {})
+        for name, values in both.items():
+            values |= found.get(name, {})
         if step == "status":
             disk = size_of(folder / "run")
     exported = size_of(folder / "run" / "export")
-    return {"n": n, "seconds": seconds, "peak": most, "disk": disk, "exported": exported, "items": items}
+    return {"n": n, "disk": disk, "exported": exported, **both}
 
 
-def table(results: list[dict[str, Any]]) -> str:
+def table(results: list[dict[str, Any]], clock: str) -> str:
     """Markdown: a line a step, a column of seconds and one of memory a size, and exponents."""
     sizes = [r["n"] for r in results]
     head = ["step", *(f"{n:,} items, s" for n in sizes), "exponent", *(f"{n:,} items, MiB" for n in sizes)]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for step in results[-1]["seconds"]:
-        took = [r["seconds"].get(step, 0.0) for r in results]
+    for step in results[-1][clock]:
+        took = [r[clock].get(step, 0.0) for r in results]
         row = [step, *(f"{s:.2f}" for s in took), _exponent(sizes, took)]
         lines.append("| " + " | ".join([*row, *(f"{r['peak'].get(step, 0):.0f}" for r in results)]) + " |")
     for name in ("disk", "exported"):
@@ -283,6 +282,7 @@ def main() -> None:
     parser.add_argument("--items", default="10000,100000", help="sizes, by commas")
     parser.add_argument("--folder", type=Path, help="keep the runs here, one folder a size")
     parser.add_argument("--step", choices=tuple(STEPS), help="only that, in this process; for --folder of one size")
+    parser.add_argument("--clock", choices=("seconds", "cpu"), default="seconds", help="cpu: where others are at work")
     parser.add_argument("-o", dest="options", action="append", default=[], metavar="KEY=VALUE", help="any option")
     a = parser.parse_args()
     sizes = [int(n) for n in a.items.split(",")]
@@ -296,7 +296,7 @@ def main() -> None:
             results.append(measured(n, (a.folder or Path(scratch)) / str(n), a.options))
             print(json.dumps(results[-1]), flush=True)
     print(f"\n{platform.machine()}, Python {platform.python_version()}, gtloop {gtloop.__version__}\n")
-    print(table(results))
+    print(table(results, a.clock))
 
 
 if __name__ == "__main__":

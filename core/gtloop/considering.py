@@ -22,10 +22,10 @@ from gtloop.calibrating import Calibration
 from gtloop.crossfit import considering
 from gtloop.events import Alternative, AnyEvent, Considered, FileRef
 from gtloop.facts import Facts
+from gtloop.gathering import calibrated_folds, fold_block, quantile, scored
 from gtloop.interfaces import Rows
 from gtloop.job import Job
 from gtloop.keyed import rng
-from gtloop.looking import calibrated_folds, fold_block, quantile, scored
 from gtloop.money import show
 from gtloop.picking import asked, batch_size
 from gtloop.predictions import NO_ROWS

@@ -65,8 +65,7 @@ def _view(job: Job, rows: Rows, predictions: str | None) -> PoolView:
     view = PoolView(rows)
     if predictions is not None:
         known, columns, _ = read_predictions(job, predictions, rows)
-        columns["score"] = score(job, columns).astype(np.float32)
-        view = PoolView(known, columns)
+        view = PoolView(known, columns | {"score": score(job, columns).astype(np.float32)})
     sampler = job.plugins.sampler
     if EMBEDDING not in sampler.needs | sampler.uses:
         return view

@@ -51,7 +51,7 @@ def fit_model(job: Job, name: str, rows: Rows, effort: float = 1.0) -> tuple[str
     if not len(rows):
         raise NotEnoughData("no training image has a human label")
     payloads = job.human_labels(rows)
-    examples = [Example(job.items[int(r)], payloads[int(r)]) for r in rows]
+    examples = [Example(item, payloads[item.row]) for item in job.items.some(rows)]
     final = job.root / "models" / name
     work = final.with_name(f".{name}.partial")
     shutil.rmtree(work, ignore_errors=True)
@@ -196,6 +196,7 @@ def _write_shard(job: Job, path: str, work: _Work, shard: Rows, start: int, tota
     with blame("detector", job.plugins.detector.name, work.step):
         for p in _stream(job, work, shard, start, total):
             (good if p.raw is not None else bad).append(p)
+    good.sort(key=lambda p: p.item.row)  # as the shard is, whatever order an executor keeps
     if len(bad) == len(shard) and gone(job, len(bad)):
         raise SourceError(GONE.format(n=len(bad), name=bad[0].item.name, reason=bad[0].fault))
     if bad:
@@ -253,5 +254,4 @@ def _stream(job: Job, work: _Work, shard: Rows, start: int, everything: int) -> 
     def progress(step: str, done: int, total: int | None, note: str = "") -> None:
         job.progress(work.step, start + done, everything, note)
 
-    items = (job.items[int(r)] for r in shard)
-    yield from job.plugins.executor.predict(work.detector, work.model, items, progress)
+    yield from job.plugins.executor.predict(work.detector, work.model, job.items.some(shard), progress)
