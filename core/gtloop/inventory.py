@@ -83,6 +83,13 @@ class Texts(Sequence[str]):
         for number in range(len(self._pages.starts) - 1):
             yield from self._pages.group(number).column(self._column).to_pylist()
 
+    def index(self, value: str, start: int = 0, stop: int | None = None) -> int:
+        """The first row of a text, read as a stream; ValueError where there is none."""
+        for row, text in enumerate(self):
+            if text == value and start <= row and (stop is None or row < stop):
+                return row
+        raise ValueError(f"no row has {value}")
+
     def at(self, rows: NDArray[Any]) -> list[str]:
         """The texts of (n,) rows, in their order; each row group is read once."""
         rows = np.asarray(rows, np.int64)

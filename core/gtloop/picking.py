@@ -26,7 +26,7 @@ from gtloop.keyed import digest
 from gtloop.predictions import NO_ROWS
 from gtloop.promise import symmetric_batch
 from gtloop.proposing import proposed
-from gtloop.ranking import rank
+from gtloop.ranking import candidates, rank
 from gtloop.records import Mode, Payload
 from gtloop.state import POOL, RELABEL, VALIDATION, State
 from gtloop.store import PAGE
@@ -175,7 +175,7 @@ def _choose(job: Job, wanted: int, afford: int, bad: dict[int, str]) -> Choice:
     if not job.settings.loop.symmetric:
         validation = NO_ROWS
     prefix, refill = symmetric_batch(len(pool), len(validation), wanted)
-    ranking, reason = rank(job, np.union1d(pool, validation).astype(np.int32), prefix)
+    ranking, reason = rank(job, candidates(job, np.union1d(pool, validation)), prefix)
     is_pool = np.isin(ranking, pool)
     if is_pool.sum() > afford:  # a hard cap; cuts both sides of the ranking alike
         ranking = ranking[: int(np.flatnonzero(is_pool)[afford])]

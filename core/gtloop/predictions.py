@@ -165,13 +165,13 @@ def hints_of(job: Job, rows: list[int]) -> list[Hint]:
     does a model vote where people label again what may have been its own label.
     """
     model = job.state.facts.model
-    if model is None or model.predicted is None:
+    if model is None or model.chosen_from is None:
         return [Hint()] * len(rows)
     s, random = job.state, job.state.columns["random"]
     again = [n for n, b in s.facts.batches.items() if b.phase == "relabel"]
     free = ~random & ~np.isin(s.columns["iteration"], again)
     training = np.array([r for r in rows if s.role[r] == TRAIN and free[r]], np.int32)
-    found, name = dict(raws(job, model.predicted, training)), f"{job.plugins.detector.name}.{s.facts.generation}"
+    found, name = dict(raws(job, model.chosen_from, training)), f"{job.plugins.detector.name}.{s.facts.generation}"
     return [Hint(raw=found[row], model=name) if row in found else Hint() for row in rows]
 
 
