@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -24,6 +25,8 @@ __all__ = ["COLUMNS", "Items", "add_items", "check_probe", "list_items", "random
 
 COLUMNS = ("row", "id", "name", "uri", "sha256", "width", "height", "orientation", "alias_of")
 _NUMBERS = ("width", "height", "orientation")
+LISTING = "listing"
+"""Folder of what is not whole yet: a run that was killed while it listed leaves nothing else."""
 
 
 def list_items(source: str, seed: int, store: Store, progress: Progress) -> FileRef:
@@ -79,7 +82,7 @@ def _write(
     store: Store, path: str, known: FileRef | None, new: Iterable[Listed], seed: int, progress: Progress
 ) -> FileRef:
     """Write the items of ``known`` and those of new images after them; in two passes, as the whole tells aliases."""
-    draft, keys, start = f"{path}.draft", list[NDArray[np.uint64]](), 0
+    draft, keys = f"{LISTING}/draft.parquet", list[NDArray[np.uint64]]()
     with store.writing(draft) as writer:
         for t in store.stream(known, COLUMNS[:-1]) if known is not None else ():
             writer.add(t)
@@ -92,11 +95,12 @@ def _write(
             keys.append(_keys(columns["sha256"]))
     progress("list images", writer.rows - start, writer.rows - start)
     alias_of = _aliases(np.concatenate(keys), lambda rows: _hashes(store, draft, rows))
-    with store.writing(path) as final:
+    with store.writing(f"{LISTING}/items.parquet") as final:
         for t in store.stream_path(draft, COLUMNS[:-1]):
             final.add(t | {"alias_of": alias_of[final.rows : final.rows + len(t["row"])]})
-    (store.root / draft).unlink()
-    return final.ref
+    ref = store.move(final.ref, path)
+    shutil.rmtree(store.root / LISTING)
+    return ref
 
 
 def _described(images: Iterable[Listed], seed: int, progress: Progress) -> Iterator[tuple[Any, ...]]:

@@ -46,11 +46,15 @@ def replacing_atomically(path: Path) -> Iterator[IO[bytes]]:
     """A file that takes the place of ``path`` at the end of the block: the old or the new content survives a crash."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with tmp.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    tmp.replace(path)
+    try:
+        with tmp.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        tmp.replace(path)
+    except BaseException:
+        tmp.unlink(missing_ok=True)
+        raise
     sync_dir(path.parent)
 
 
@@ -86,8 +90,8 @@ class Writer:
 
     def close(self) -> None:
         """Write the end of the file."""
-        assert self._parquet is not None, "a table without rows has columns all the same: add them"
-        self._parquet.close()
+        if self._parquet is not None:
+            self._parquet.close()
         self.ref = FileRef(path=self._path, rows=self.rows, sha256=self._sink.digest.hexdigest())
 
 
@@ -132,9 +136,19 @@ class Store:
         """Write a table in the block, row group by row group; it appears whole or not at all."""
         with replacing_atomically(self.root / path) as file:
             writer = Writer(path, file)
-            yield writer
-            writer.close()
+            try:
+                yield writer
+            finally:
+                writer.close()
         _checked[self.root / path] = _seen(writer.ref, self.root / path)
+
+    def move(self, ref: FileRef, path: str) -> FileRef:
+        """Give a file another path, in the place of what is there."""
+        (self.root / ref.path).replace(self.root / path)
+        sync_dir((self.root / path).parent)
+        moved = ref.model_copy(update={"path": path})
+        _checked[self.root / path] = _seen(moved, self.root / path)
+        return moved
 
     def read(self, ref: FileRef, columns: Sequence[str] | None = None) -> Table:
         """Read a table that an event names.

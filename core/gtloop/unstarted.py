@@ -10,7 +10,8 @@ from gtloop.errors import RunError
 from gtloop.interfaces import KINDS
 from gtloop.opened import LEDGER
 
-STARTING = {"driver.lock", "items.parquet", "labels", "models", "run.toml", f"{LEDGER}-wal", f"{LEDGER}-shm"}
+STARTING = {"driver.lock", "items.parquet", "labels", "listing", "models", "run.toml"}
+STARTING |= {f"{LEDGER}-wal", f"{LEDGER}-shm"}
 """What a start that was broken off may leave; the next one goes over it."""
 
 
