@@ -19,14 +19,14 @@ from gtloop.images import header
 from gtloop.records import Item
 from gtloop.store import PAGE, Store, open_parquet
 
-KEPT = 8 * PAGE
-"""Rows whose texts stay in memory, at least those of the row group that was read last."""
+KEPT = 1 << 18
+"""Texts that stay in memory, at least those of the row groups that were read last."""
 TEXTS = ("id", "name", "uri")
 NUMBERS = {"width": np.int32, "height": np.int32, "orientation": np.int8, "alias_of": np.int32}
 
 
 class Pages:
-    """Row groups of a file, read as ``pyarrow`` tables of the columns ``TEXTS``; the latest few are kept."""
+    """Columns of row groups of a file, read as ``pyarrow`` arrays; the latest few are kept."""
 
     def __init__(self, ref: FileRef, store: Store) -> None:
         store.check(ref)
@@ -34,7 +34,7 @@ class Pages:
         meta = self._file.metadata
         sizes = [meta.row_group(k).num_rows for k in range(meta.num_row_groups)]
         self.starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        self._kept: OrderedDict[int, Any] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, str], Any] = OrderedDict()
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -44,16 +44,17 @@ class Pages:
         """The row group that holds a row, or each of (n,) rows."""
         return np.searchsorted(self.starts, rows, side="right") - 1
 
-    def group(self, number: int) -> Any:
-        """The texts of a row group."""
+    def texts(self, number: int, column: str) -> Any:
+        """A column of a row group."""
         with self._lock:
-            if number not in self._kept:
-                table = self._file.read_row_group(number, columns=list(TEXTS), use_threads=False)
-                self._kept[number] = table.combine_chunks()
-                while len(self._kept) > 1 and sum(t.num_rows for t in self._kept.values()) > KEPT:
+            key = (number, column)
+            if key not in self._kept:
+                table = self._file.read_row_group(number, columns=[column], use_threads=False)
+                self._kept[key] = table.column(0).combine_chunks()
+                while len(self._kept) > len(TEXTS) and sum(map(len, self._kept.values())) > KEPT:
                     self._kept.popitem(last=False)
-            self._kept.move_to_end(number)
-            return self._kept[number]
+            self._kept.move_to_end(key)
+            return self._kept[key]
 
 
 class Texts(Sequence[str]):
@@ -76,12 +77,12 @@ class Texts(Sequence[str]):
         if not 0 <= at < len(self):
             raise IndexError(f"there is no row {row}")
         number = int(self._pages.group_of(at))
-        text: str = self._pages.group(number).column(self._column)[at - int(self._pages.starts[number])].as_py()
+        text: str = self._pages.texts(number, self._column)[at - int(self._pages.starts[number])].as_py()
         return text
 
     def __iter__(self) -> Iterator[str]:
         for number in range(len(self._pages.starts) - 1):
-            yield from self._pages.group(number).column(self._column).to_pylist()
+            yield from self._pages.texts(number, self._column).to_pylist()
 
     def index(self, value: str, start: int = 0, stop: int | None = None) -> int:
         """The first row of a text, read as a stream; ValueError where there is none."""
@@ -99,7 +100,7 @@ class Texts(Sequence[str]):
         for some in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
             if len(some):
                 number = int(groups[some[0]])
-                column = self._pages.group(number).column(self._column)
+                column = self._pages.texts(number, self._column)
                 found[some] = column.take(rows[some] - self._pages.starts[number]).to_pylist()
         return found.tolist()
 

@@ -19,12 +19,14 @@ from gtloop.interfaces import Progress
 from gtloop.inventory import Items
 from gtloop.keyed import digest, rng
 from gtloop.listing import Listed, list_images, tell_skipped
-from gtloop.store import PAGE, Store, among
+from gtloop.store import Store, among
 
 __all__ = ["COLUMNS", "Items", "add_items", "check_probe", "list_items", "random_order"]
 
 COLUMNS = ("row", "id", "name", "uri", "sha256", "width", "height", "orientation", "alias_of")
 _NUMBERS = ("width", "height", "orientation")
+GROUP = 1 << 12
+"""Rows of a row group of ``items.parquet``: what has to be read for the texts of one row."""
 LISTING = "listing"
 """Folder of what is not whole yet: a run that was killed while it listed leaves nothing else."""
 
@@ -84,11 +86,11 @@ def _write(
     """Write the items of ``known`` and those of new images after them; in two passes, as the whole tells aliases."""
     draft, keys = f"{LISTING}/draft.parquet", list[NDArray[np.uint64]]()
     with store.writing(draft) as writer:
-        for t in store.stream(known, COLUMNS[:-1]) if known is not None else ():
+        for t in store.stream(known, COLUMNS[:-1], size=GROUP) if known is not None else ():
             writer.add(t)
             keys.append(_keys(t["sha256"]))
         start, images = writer.rows, _described(new, seed, progress)
-        while several := list(islice(images, PAGE)):
+        while several := list(islice(images, GROUP)):
             columns = dict(zip(COLUMNS[1:-1], map(list, zip(*several, strict=True)), strict=True))
             rows = np.arange(writer.rows, writer.rows + len(several), dtype=np.int32)
             writer.add({"row": rows} | {n: np.array(c, np.int32) if n in _NUMBERS else c for n, c in columns.items()})
@@ -96,7 +98,7 @@ def _write(
     progress("list images", writer.rows - start, writer.rows - start)
     alias_of = _aliases(np.concatenate(keys), lambda rows: _hashes(store, draft, rows))
     with store.writing(f"{LISTING}/items.parquet") as final:
-        for t in store.stream_path(draft, COLUMNS[:-1]):
+        for t in store.stream_path(draft, COLUMNS[:-1], size=GROUP):
             final.add(t | {"alias_of": alias_of[final.rows : final.rows + len(t["row"])]})
     ref = store.move(final.ref, path)
     shutil.rmtree(store.root / LISTING)

@@ -164,23 +164,27 @@ class Store:
         with open_parquet(self.root / path) as file:
             return unpacked(file.read(columns=_some(columns), use_threads=False))
 
-    def stream(self, ref: FileRef, columns: Sequence[str], rows: NDArray[np.int32] | None = None) -> Iterator[Table]:
-        """Read a table that an event names in pieces, ``row`` among its columns; only those of ``rows``, sorted.
+    def stream(
+        self, ref: FileRef, columns: Sequence[str], rows: NDArray[np.int32] | None = None, *, size: int = 0
+    ) -> Iterator[Table]:
+        """Read a table that an event names in pieces of ``size`` rows (0: ``PAGE``); only those of ``rows``, sorted.
 
         Raises:
             RunError: As ``read``.
         """
         self.check(ref)
-        return self.stream_path(ref.path, columns, rows)
+        return self.stream_path(ref.path, columns, rows, size=size)
 
-    def stream_path(self, path: str, columns: Sequence[str], rows: NDArray[np.int32] | None = None) -> Iterator[Table]:
+    def stream_path(
+        self, path: str, columns: Sequence[str], rows: NDArray[np.int32] | None = None, *, size: int = 0
+    ) -> Iterator[Table]:
         """As ``stream``, by a path, unchecked; where none of a small file's rows is wanted, only these are read."""
         with open_parquet(self.root / path) as file:
             if rows is not None and file.metadata.num_rows <= PAGE:
                 own = file.read(columns=["row"], use_threads=False).column("row").to_numpy()
                 if not among(own, rows).any():
                     return
-            for table in file.iter_batches(PAGE, columns=_some(columns), use_threads=False):
+            for table in file.iter_batches(size or PAGE, columns=_some(columns), use_threads=False):
                 if rows is not None:
                     table = table.filter(_mask(among(table.column("row").to_numpy(), rows)))
                 if table.num_rows:

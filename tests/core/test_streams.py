@@ -41,10 +41,10 @@ def costless() -> Iterator[list[str]]:
         patch("gtloop.items.list_images", lambda *_: (Listed(uri.lstrip("/"), uri, 9) for uri in found)),
         patch("gtloop.items.content_hash", _hash),
         patch("gtloop.items.header", lambda _: Header(64, 48, 6, "JPEG")),
-        patch("gtloop.items.PAGE", 64),
+        patch("gtloop.items.GROUP", 64),
         patch("gtloop.store.PAGE", 64),
         patch("gtloop.inventory.PAGE", 64),
-        patch("gtloop.inventory.KEPT", 128),
+        patch("gtloop.inventory.KEPT", 400),
     ):
         yield found
 
