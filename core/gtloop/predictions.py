@@ -17,7 +17,7 @@ from gtloop.job import Job
 from gtloop.records import Raw
 from gtloop.slices import Slices
 from gtloop.state import TRAIN
-from gtloop.store import BLOCK, Store, among
+from gtloop.store import BLOCK, Store, among, in_order
 
 NO_ROWS: Rows = np.zeros(0, np.int32)
 
@@ -146,7 +146,7 @@ def read_embeddings(job: Job, rows: Rows) -> tuple[Rows, NDArray[np.float32]]:
 
 def raws(job: Job, path: str, rows: Rows) -> Iterator[tuple[int, Raw]]:
     """Stream (row, raw prediction) of some rows, in order."""
-    wanted = np.unique(rows)
+    wanted = in_order(rows)
     if len(wanted):
         for part in parts(job.store, path):
             yield from _raws(job, part, wanted)
