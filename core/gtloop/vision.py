@@ -219,9 +219,10 @@ def _write_shard(job: Job, path: str, work: _Work, shard: Rows, start: int, tota
 def _prediction_columns(job: Job, good: list[Predicted]) -> dict[str, Any]:
     """Raw predictions with the features and slice that the task sees in them."""
     task, cut = job.plugins.task, job.cut
+    features = _every_features(job, good)
     return {
         "slice": [task.slice(p.raw, cut) for p in good if p.raw is not None],
-        "features": _every_features(job, good),
+        "features": features,
         "raw_json": [p.raw for p in good],
     }
 
