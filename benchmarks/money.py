@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 
 import gtloop
 from gtloop.crossfit import reference_rows
+from gtloop.gathering import calibrated_folds, quantile, scored
 from gtloop.job import Job
 from gtloop.keyed import rng
-from gtloop.looking import calibrated_folds, quantile, scored
 from gtloop.opened import Run
 from gtloop.predictions import raws
 from gtloop.promise import Evidence, certify

@@ -117,9 +117,7 @@ def _version(module: str) -> str:
 
 def _images(job: Job, rows: Rows) -> list[str]:
     """Content hashes of images."""
-    assert job.state.facts.items is not None
-    known = job.store.read(job.state.facts.items, ["sha256"])["sha256"]
-    return [str(known[int(row)]) for row in rows]
+    return job.items.hashes(rows)
 
 
 def _key(*parts: Any) -> str:

@@ -22,15 +22,15 @@ from gtloop.calibrating import Calibration
 from gtloop.crossfit import considering
 from gtloop.events import Alternative, AnyEvent, Considered, FileRef
 from gtloop.facts import Facts
+from gtloop.gathering import calibrated_folds, fold_block, quantile, scored
 from gtloop.interfaces import Rows
 from gtloop.job import Job
 from gtloop.keyed import rng
-from gtloop.looking import calibrated_folds, fold_block, quantile, scored
 from gtloop.money import show
 from gtloop.picking import asked, batch_size
 from gtloop.predictions import NO_ROWS
 from gtloop.promise import Evidence, certify
-from gtloop.ranking import rank
+from gtloop.ranking import candidates, rank
 from gtloop.state import MACHINE, POOL
 
 AHEAD = (0, 1, 2, 3, 5, 8)
@@ -190,14 +190,20 @@ def _left_later(job: Job, calibration: Calibration) -> dict[int, Floats]:
     """
     s, batch, model = job.state, batch_size(job), job.state.facts.model
     assert model is not None
-    assert model.predicted is not None
+    assert model.chosen_from is not None
     pool, left = s.rows(POOL), latest_look(job) - asked(s)
     numbers = [k for k in AHEAD if k == 0 or (k * batch < len(pool) and (k - 1) * batch < left)]
-    union = np.union1d(pool, s.validation_rows()).astype(np.int32)
-    rows, score, _ = scored(job, model.predicted, union, calibration)
+    union, share = candidates(job, np.union1d(pool, s.validation_rows())), _sampled(job)
+    rows, score, _ = scored(job, model.chosen_from, union, calibration)
     score = quantile(score, score[np.isin(rows, pool)])
-    first = rank(job, union, numbers[-1] * batch)[0] if numbers[-1] else NO_ROWS
-    return {k: score[~np.isin(rows, first[: k * batch])] for k in numbers}
+    taken = {k: round(share * k * batch) for k in numbers}
+    first = rank(job, union, taken[numbers[-1]])[0] if taken[numbers[-1]] else NO_ROWS
+    return {k: score[~np.isin(rows, first[:n])] for k, n in taken.items()}
+
+
+def _sampled(job: Job) -> float:
+    """Share of pool and validation that a sampler chooses from: what is weighed stands for all of it."""
+    return min(1.0, job.settings.loop.candidates / (job.state.count(POOL) + len(job.state.validation_rows())))
 
 
 # ------------------------------------------------------------------------------------- what is expected
@@ -257,7 +263,8 @@ def _simulated(job: Job, draw: int, score: Floats, seen: Seen, left: float) -> f
     order, one = chance.permutation(m), np.full(m, "all")
     everything = Evidence(score, quality, order, one, np.ones(m, bool), 1 - chance.random())
     delta = job.promise.delta_of(job.state.stage_looks + 1)
-    _, accepted = certify(everything, job.promise, delta, job.state.promised_items())
+    total = round(_sampled(job) * job.state.promised_items())
+    _, accepted = certify(everything, job.promise, delta, total)
     return float(accepted[np.isnan(quality)].mean())
 
 

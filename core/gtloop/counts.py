@@ -77,7 +77,9 @@ def ladder(
     n = len(score_val)
     if n == 0 or len(score_pool) == 0 or n < need:
         return []
-    union = np.sort(np.concatenate([score_val, score_pool]))[::-1]
+    union = np.concatenate([score_val, score_pool])
+    union.sort()
+    union = union[::-1]
     first = max(SAFEST, need / n) if safest is None else safest
     at = np.ceil(np.linspace(first, 1.0, rungs) * len(union) - 1e-9).astype(int)
     at[-1] = len(union)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from gtloop.bounds import Floats
 from gtloop.evidence import Evidence
 
 ALARM = 0.001
@@ -17,14 +18,29 @@ def drift(evidence: Evidence) -> float | None:
 
     By scores only, and only by those of the model that labels: no quality takes part, so nothing is spent.
     """
-    from scipy.stats import ks_2samp
-
     pool = np.isnan(evidence.quality)
     validation = ~pool & evidence.exact
     if min(np.count_nonzero(validation), np.count_nonzero(pool)) < FEWEST:
         return None
-    # asymptotic: exact p-values take long for many, and warn of ties
-    return float(ks_2samp(evidence.score[validation], evidence.score[pool], method="asymp").pvalue)
+    return p_same(evidence.score[validation], evidence.score[pool])
+
+
+def p_same(few: Floats, many: Floats) -> float:
+    """p-value of the same distribution, two-sided; asymptotic, as exact ones take long for many, and warn of ties.
+
+    As ``scipy.stats.ks_2samp`` with ``method="asymp"``, which takes nine times the memory: the distribution functions
+    lie farthest apart at one of the few values, or just below one. Sorts both in place.
+    """
+    from scipy.stats import kstwo
+
+    few.sort()
+    many.sort()
+    n, m = len(few), len(many)
+    distance = 0.0
+    for side in ("left", "right"):
+        apart = np.searchsorted(few, few, side=side) / n - np.searchsorted(many, few, side=side) / m
+        distance = max(distance, float(np.abs(apart).max()))
+    return float(np.clip(kstwo.sf(distance, np.round(n * m / (n + m))), 0, 1))
 
 
 def alarm(p: float | None) -> str:

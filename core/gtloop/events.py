@@ -323,9 +323,10 @@ class ItemsPredicted(Event):
     """Predictions of a model, in shards below ``path``."""
 
     type: Literal["items-predicted"] = "items-predicted"
-    once = ("model",)
+    once = ("path",)
     model: str
     path: str
+    sample: bool = Field(False, description="of a random sample of the pool only: what a sampler chooses from")
     rows: int
     parts: int
     sha256: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from gtloop.bounds import Floats, Rule
 from gtloop.counts import look_deltas
 from gtloop.errors import ConfigError, PluginFault
+from gtloop.slices import Slices
 
 Kind = Literal["selective", "dataset"]
 Bools = NDArray[np.bool_]
@@ -79,7 +81,7 @@ class Evidence:
             model that made the prediction.
         quality: (m,) 1 - error in [0, 1] for validation rows, NaN for pool rows.
         order: (m,) keys of the one fixed random order of validation values, drawn from the run's seed.
-        slice: (m,) names, from predictions only.
+        slice: (m,) names, from predictions only: an array, or ``Slices``.
         exact: (m,) False where a validation value is cross-fitted.
         uniform: A number that is uniform in (0, 1] and drawn apart from all else (``bounds.pool_test``); 1 is valid,
             and certifies little.
@@ -91,9 +93,14 @@ class Evidence:
     score: Floats
     quality: Floats
     order: NDArray[Any]
-    slice: NDArray[Any]
+    slice: Any
     exact: Bools
     uniform: float
+
+    @cached_property
+    def slices(self) -> Slices:
+        """``slice`` as few names and many numbers."""
+        return Slices.of(self.slice)
 
     def __post_init__(self) -> None:
         m = len(self.score)

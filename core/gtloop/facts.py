@@ -67,10 +67,16 @@ class Facts(BaseModel):
         examples: int
         fold: int | None = None
         predicted: str | None = None
+        sampled: str | None = None  # predictions of a sample of the pool, where there are not those of all of it
         fault: str = ""
         deal: FileRef | None = None
         folds: int = 0
         crossed: bool = True
+
+        @property
+        def chosen_from(self) -> str | None:
+            """Predictions of what a sampler chooses from."""
+            return self.predicted or self.sampled
 
     class Round(BaseModel):
         """One iteration, for status and report."""

@@ -84,7 +84,10 @@ def _predicted(s: State, e: ev.ItemsPredicted, store: Store) -> None:
     f = s.facts
     for m in (f.model, *f.folds.values()):
         if m is not None and m.name == e.model:
-            m.predicted = e.path
+            if e.sample:
+                m.sampled = e.path
+            else:
+                m.predicted = e.path
             money.spent(s, e, "predict" if m.fold is None else "cross_fit", e.seconds)
 
 

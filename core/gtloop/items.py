@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import PurePath
 from typing import Any
 
@@ -16,14 +16,20 @@ from gtloop.errors import BadImage, SourceError
 from gtloop.events import FileRef
 from gtloop.images import content_hash, header, open_image, read_ahead
 from gtloop.interfaces import Progress
+from gtloop.inventory import Items
 from gtloop.keyed import digest, rng
 from gtloop.listing import Listed, list_images, tell_skipped
-from gtloop.records import Item
-from gtloop.store import Store
-from gtloop.urls import local_path, shown
+from gtloop.store import Store, among
+from gtloop.urls import shown
+
+__all__ = ["COLUMNS", "Items", "add_items", "check_probe", "list_items", "random_order"]
 
 COLUMNS = ("row", "id", "name", "uri", "sha256", "width", "height", "orientation", "alias_of")
-_NUMBERS = ("row", "width", "height", "orientation", "alias_of")
+_NUMBERS = ("width", "height", "orientation")
+GROUP = 1 << 12
+"""Rows of a row group of ``items.parquet``: what has to be read for the texts of one row."""
+LISTING = "listing"
+"""Folder of what is not whole yet: a run that was killed while it listed leaves nothing else."""
 
 
 def list_items(source: str, seed: int, store: Store, progress: Progress) -> FileRef:
@@ -35,11 +41,10 @@ def list_items(source: str, seed: int, store: Store, progress: Progress) -> File
     Raises:
         SourceError: There is no image.
     """
-    columns: dict[str, list[Any]] = {n: [] for n in COLUMNS}
     skipped: Counter[str] = Counter()
-    _list(columns, list_images(source, skipped), seed, progress)
+    ref = _write(store, "items.parquet", None, list_images(source, skipped), seed, progress)
     tell_skipped(skipped)
-    return _write(store, "items.parquet", columns)
+    return ref
 
 
 def add_items(source: str, seed: int, store: Store, known: FileRef, number: int, progress: Progress) -> FileRef:
@@ -50,87 +55,94 @@ def add_items(source: str, seed: int, store: Store, known: FileRef, number: int,
     Raises:
         SourceError: There is no image, or all of them are in the run already.
     """
-    columns: dict[str, list[Any]] = {n: list(c) for n, c in store.read(known, COLUMNS).items()}
-    names, uris = set(columns["name"]), set(columns["uri"])
     skipped: Counter[str] = Counter()
-    new = [x for x in list_images(source, skipped) if x.uri not in uris]
+    listed = {x.uri: x for x in list_images(source, skipped)}
     tell_skipped(skipped)
-    if not new:
+    for t in store.stream(known, ["uri"]):
+        for uri in t["uri"]:
+            listed.pop(uri, None)
+    if not listed:
         raise SourceError(f"every image of {shown(source)} is in the run already; give others")
+    new = _renamed(listed, source, store, known, number)
+    return _write(store, f"items-{number:05d}.parquet", known, new, seed, progress)
+
+
+def _renamed(listed: dict[str, Listed], source: str, store: Store, known: FileRef, number: int) -> Iterable[Listed]:
+    """New images, under names that nothing else has."""
+    new = list(listed.values())
     prefix = PurePath(shown(source)).stem or "added"
-    taken = any(x.name in names for x in new)
-    while taken and any(f"{prefix}/{x.name}" in names for x in new):
+    while _taken(store, known, {x.name for x in new}):
+        new = [x._replace(name=f"{prefix}/{listed[x.uri].name}") for x in new]
         prefix += f"-{number}"
-    if taken:
-        new = [x._replace(name=f"{prefix}/{x.name}") for x in new]
-    _list(columns, new, seed, progress)
-    return _write(store, f"items-{number:05d}.parquet", columns)
+    return new
 
 
-def _list(columns: dict[str, list[Any]], listed: Iterable[Listed], seed: int, progress: Progress) -> None:
-    """Append a row for each image."""
-    first = {sha: row for row, sha in reversed(list(enumerate(columns["sha256"]))) if sha}
-    start = len(columns["row"])
-    for row, image in enumerate(read_ahead(listed), start):
+def _taken(store: Store, known: FileRef, names: set[str]) -> bool:
+    return any(not names.isdisjoint(t["name"]) for t in store.stream(known, ["name"]))
+
+
+def _write(
+    store: Store, path: str, known: FileRef | None, new: Iterable[Listed], seed: int, progress: Progress
+) -> FileRef:
+    """Write the items of ``known`` and those of new images after them; in two passes, as the whole tells aliases."""
+    draft, keys = f"{LISTING}/draft.parquet", list[NDArray[np.uint64]]()
+    with store.writing(draft) as writer:
+        for t in store.stream(known, COLUMNS[:-1], size=GROUP) if known is not None else ():
+            writer.add(t)
+            keys.append(_keys(t["sha256"]))
+        start, images = writer.rows, _described(new, seed, progress)
+        while several := list(islice(images, GROUP)):
+            columns = dict(zip(COLUMNS[1:-1], map(list, zip(*several, strict=True)), strict=True))
+            rows = np.arange(writer.rows, writer.rows + len(several), dtype=np.int32)
+            writer.add({"row": rows} | {n: np.array(c, np.int32) if n in _NUMBERS else c for n, c in columns.items()})
+            keys.append(_keys(columns["sha256"]))
+    progress("list images", writer.rows - start, writer.rows - start)
+    alias_of = _aliases(np.concatenate(keys), lambda rows: _hashes(store, draft, rows))
+    with store.writing(f"{LISTING}/items.parquet") as final:
+        for t in store.stream_path(draft, COLUMNS[:-1], size=GROUP):
+            final.add(t | {"alias_of": alias_of[final.rows : final.rows + len(t["row"])]})
+    ref = store.move(final.ref, path)
+    shutil.rmtree(store.root / LISTING)
+    return ref
+
+
+def _described(images: Iterable[Listed], seed: int, progress: Progress) -> Iterator[tuple[Any, ...]]:
+    """Of each image, what ``COLUMNS`` says between its row and its alias."""
+    for done, image in enumerate(read_ahead(images)):
+        if done % 50 == 0:
+            progress("list images", done, None)
         try:
             sha = content_hash(image.uri)
             h = header(image.uri)
             size = (h.width, h.height, h.orientation)
         except BadImage:  # quarantined, with its reason, when it is first needed
             sha, size = "", (0, 0, 1)
-        alias = first.setdefault(sha, row) if sha else row
-        values = (row, digest(seed, image.name), image.name, image.uri, sha, *size, -1 if alias == row else alias)
-        for column, value in zip(columns.values(), values, strict=True):
-            column.append(value)
-        if row % 50 == 0:
-            progress("list images", row - start, None)
-    done = len(columns["row"]) - start
-    progress("list images", done, done)
+        yield (digest(seed, image.name), image.name, image.uri, sha, *size)
 
 
-def _write(store: Store, path: str, columns: Mapping[str, list[Any]]) -> FileRef:
-    return store.write(path, {n: np.array(c, np.int32) if n in _NUMBERS else c for n, c in columns.items()})
+def _keys(hashes: Iterable[str]) -> NDArray[np.uint64]:
+    """(n,) the first 8 bytes of hexadecimal hashes; 0 for an empty one."""
+    return np.array([int(sha[:16] or "0", 16) for sha in hashes], np.uint64)
 
 
-@dataclass(frozen=True)
-class Items:
-    """The items of a run as columns."""
+def _hashes(store: Store, path: str, rows: NDArray[np.int32]) -> list[str]:
+    return [sha for t in store.stream_path(path, ["row", "sha256"], rows) for sha in t["sha256"]]
 
-    id: Sequence[str]
-    name: Sequence[str]
-    uri: Sequence[str]
-    width: NDArray[np.int32]
-    height: NDArray[np.int32]
-    orientation: NDArray[np.int32]
-    alias_of: NDArray[np.int32]
 
-    @classmethod
-    def read(cls, ref: FileRef, store: Store) -> Items:
-        """Read ``items.parquet``."""
-        t: Any = store.read(ref, ["id", "name", "uri", "width", "height", "orientation", "alias_of"])
-        for name in ("width", "height", "orientation"):
-            t[name] = t[name].copy()  # what is read from Parquet can't be written to
-        return cls(**t)
+def _aliases(keys: NDArray[np.uint64], hashes: Callable[[NDArray[np.int32]], list[str]]) -> NDArray[np.int32]:
+    """(n,) the first row with the same hash, -1 where that is the row itself.
 
-    def __len__(self) -> int:
-        return len(self.id)
-
-    def __getitem__(self, row: int) -> Item:
-        # Unreadable when it was listed: perhaps mended since. A bucket is not asked each time that a run is looked at.
-        if self.width[row] == 0 and local_path(self.uri[row]) is not None:
-            with suppress(BadImage):
-                self.width[row], self.height[row], self.orientation[row], _ = header(self.uri[row])
-        known = self.width[row] > 0
-        return Item(
-            row=int(row),
-            id=self.id[row],
-            name=self.name[row],
-            uri=self.uri[row],
-            width=int(self.width[row]) if known else None,
-            height=int(self.height[row]) if known else None,
-            orientation=int(self.orientation[row]),
-            alias_of=int(self.alias_of[row]) if self.alias_of[row] >= 0 else None,
-        )
+    By the beginnings of the hashes; whole ones are compared only where these are equal.
+    """
+    found = np.full(len(keys), -1, np.int32)
+    ranked = np.sort(keys)
+    twice = np.unique(ranked[1:][(ranked[1:] == ranked[:-1]) & (ranked[1:] > 0)])
+    rows = np.flatnonzero(among(keys, twice)).astype(np.int32)
+    if len(rows):
+        _, first, which = np.unique(np.array(hashes(rows), "S64"), return_index=True, return_inverse=True)
+        originals = rows[first[which.ravel()]]
+        found[rows] = np.where(originals == rows, -1, originals)
+    return found
 
 
 def random_order(n: int, seed: int, stage: int = 1, warm: str = "") -> NDArray[np.float64]:
@@ -151,11 +163,11 @@ def check_probe(items: Items, seed: int, n: int, failures: float, warm: str = ""
     rows = np.flatnonzero(items.alias_of < 0)
     rows = rows[np.argsort(random_order(len(items), seed, warm=warm)[rows], kind="stable")][:n]
     bad: list[tuple[str, str]] = []
-    for row in rows.tolist():
+    for item in items.some(rows):
         try:
-            open_image(items.uri[row])
+            open_image(item.uri)
         except BadImage as e:
-            bad.append((items.name[row], str(e)))
+            bad.append((item.name, str(e)))
     if len(bad) > failures * len(rows):
         name, reason = bad[0]
         raise SourceError(

@@ -17,7 +17,7 @@ from gtloop.store import write_atomic
 
 ADDRESS = "ledger.toml"
 STARTING = {
-    *("driver.lock", "items.parquet", "labels", "models", "run.toml"),
+    *("driver.lock", "items.parquet", "labels", "listing", "models", "run.toml"),
     *(ADDRESS, f"{LEDGER}-wal", f"{LEDGER}-shm"),
 }
 """What a start that was broken off may leave, the ledger's file aside; the next one goes over it."""

@@ -25,7 +25,7 @@ from gtloop.events import AnyEvent, RequestsWithdrawn, RunFinished, RunPaused
 from gtloop.job import Job
 from gtloop.letters import read_letters
 from gtloop.looking import look
-from gtloop.machine import MACHINE_STEPS, embed, fit, fit_fold, predict, predict_fold
+from gtloop.machine import MACHINE_STEPS, embed, fit, fit_fold, predict_fold, prediction_due
 from gtloop.people import collect, consolidate
 from gtloop.picking import asked, cold, next_phase, pick
 from gtloop.ranking import embedding_due, needs_predictions
@@ -144,8 +144,8 @@ def machine_step(job: Job) -> Step | None:
         return fit
     if model.fault:
         return look_now if due and not job.state.facts.broke else None
-    if model.predicted is None:
-        return predict
+    if step := prediction_due(job, due):
+        return step
     if not (due or weighing):
         return None
     folds = job.state.facts.folds

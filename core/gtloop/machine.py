@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from gtloop.errors import NotEnoughData
 from gtloop.events import AnyEvent, ModelFitted
 from gtloop.interfaces import Rows
 from gtloop.job import Job
+from gtloop.ranking import candidates
 from gtloop.state import HUMAN, POOL, TRAIN
 from gtloop.vision import embed_rows, fit_model, predict_rows
 
@@ -56,12 +58,38 @@ def _fit(job: Job, name: str, rows: Rows, fold: int | None = None, effort: float
     return ModelFitted.model_validate({**common, "seconds": seconds, "metrics": metrics, "path": path})
 
 
+def prediction_due(job: Job, looking: bool) -> Callable[[Job], list[AnyEvent]] | None:
+    """What is to be predicted now, if anything: for a look all, for a sampler what it chooses from.
+
+    A model that is never fitted again predicts all at once, as a look needs that anyhow.
+    """
+    model = job.state.facts.model
+    assert model is not None
+    if model.predicted is not None:
+        return None
+    if looking or not job.plugins.detector.trainable:
+        return predict
+    return predict_sample if model.sampled is None else None
+
+
 def predict(job: Job) -> list[AnyEvent]:
     """Predict the pool and the validation items."""
     model = job.state.facts.model
     assert model is not None
-    rows = np.union1d(job.state.rows(POOL), job.state.validation_rows()).astype(np.int32)
-    return _predict(job, model.name, model.path, rows)
+    return _predict(job, model.name, model.path, _judged(job))
+
+
+def predict_sample(job: Job) -> list[AnyEvent]:
+    """Predict what a sampler chooses from: all, where that are few."""
+    model, rows = job.state.facts.model, _judged(job)
+    assert model is not None
+    some = candidates(job, rows)
+    return _predict(job, model.name, model.path, some, sample=len(some) < len(rows))
+
+
+def _judged(job: Job) -> Rows:
+    """The pool and the validation items."""
+    return np.union1d(job.state.rows(POOL), job.state.validation_rows())
 
 
 def embed(job: Job) -> list[AnyEvent]:
@@ -78,10 +106,10 @@ def predict_fold(job: Job) -> list[AnyEvent]:
     return _predict(job, model.name, model.path, rows)
 
 
-def _predict(job: Job, name: str, path: str | None, rows: Rows) -> list[AnyEvent]:
-    predicted, quarantined = predict_rows(job, name, path, rows)
+def _predict(job: Job, name: str, path: str | None, rows: Rows, *, sample: bool = False) -> list[AnyEvent]:
+    predicted, quarantined = predict_rows(job, name, path, rows, sample=sample)
     return [quarantined, predicted] if quarantined else [predicted]
 
 
-MACHINE_STEPS = (fit, fit_fold, predict, predict_fold, embed)
+MACHINE_STEPS = (fit, fit_fold, predict, predict_sample, predict_fold, embed)
 """What takes long enough for people to run out of work."""

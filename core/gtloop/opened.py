@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -15,6 +16,7 @@ from gtloop.errors import RunError
 from gtloop.interfaces import Context, ExportRow, Frame, Task
 from gtloop.items import Items
 from gtloop.job import Plugins, fold_ledger, make_promise
+from gtloop.labelstream import stream_labels
 from gtloop.ledger import Entry, Ledger
 from gtloop.ledgers import open_ledger
 from gtloop.letters import check_renaming, refuse_cancelled
@@ -22,7 +24,7 @@ from gtloop.locks import driven
 from gtloop.people import fitting, read_answers
 from gtloop.records import Answer, Label, Mode, Payload, Purpose
 from gtloop.settings import Settings
-from gtloop.state import ASKED, HUMAN, LATER, MACHINE, POOL, QUARANTINED, RELABEL, STATUS, UNLABELABLE, State
+from gtloop.state import ASKED, LATER, POOL, QUARANTINED, RELABEL, STATUS, UNLABELABLE, State
 from gtloop.status import status
 from gtloop.store import Store
 
@@ -40,7 +42,6 @@ class Run:
         if state.facts.items is None:
             raise RunError(f"{root} never started; run it again")
         self.settings = Settings.model_validate(state.facts.settings)
-        self.items = Items.read(state.facts.items, self.store)
 
     @classmethod
     def open(cls, root: Path) -> Run:
@@ -52,6 +53,16 @@ class Run:
         root = root.resolve()
         ledger = open_ledger(root)
         return cls(root, fold_ledger(ledger, root), ledger)
+
+    @cached_property
+    def items(self) -> Items:
+        """The items of the run, read when they are first needed.
+
+        Raises:
+            RunError: Their file is gone or changed.
+        """
+        assert self.state.facts.items is not None
+        return Items.read(self.state.facts.items, self.store)
 
     def plugins(self, registry: Registry) -> Plugins:
         """The run's plugins."""
@@ -159,36 +170,10 @@ class Run:
         """The label of every row that has one, aliases excepted, in row order; categories by their names of now."""
         names = self.state.facts.renamed
         task = task or (self.task() if names else None)
-        found = {**self._labels("human", HUMAN), **self._labels("machine", MACHINE)}
-        for row in sorted(found):
-            label = found[row]
+        for label in stream_labels(self.store, self.state):
             if names and task is not None:
                 label = label.model_copy(update={"payload": task.recategorize(label.payload, names)})
             yield label
-
-    def _labels(self, source: str, status_: int) -> dict[int, Label]:
-        """The latest labels of a source, for the rows that have that status."""
-        human = source == "human"
-        found: dict[int, Label] = {}
-        for ref in self.state.facts.human_files if human else self.state.facts.machine_files:
-            t = self.store.read(ref)
-            for i, row in enumerate(t["row"]):
-                payload = t["payload_json"][i]
-                if payload is None or self.state.status[row] != status_:
-                    continue
-                found[int(row)] = Label(
-                    row=int(row),
-                    payload=payload,
-                    source=(t["source"][i] if "source" in t else "human") if human else "machine",
-                    confidence=float(t["confidence"][i]),
-                    iteration=int(t["iteration"][i]),
-                    model=None if human else t["model"][i],
-                    threshold=None if human else _number(t["threshold"][i]),
-                    bound=None if human else _number(t["bound"][i]),
-                    workers=int(t["workers"][i]) if human else 0,
-                    consolidation=t["consolidation"][i] if human else None,
-                )
-        return found
 
     def answers(self, task: Task | None = None, *, shown: bool = True) -> Iterator[tuple[int, Purpose, list[Answer]]]:
         """What people said so far: row, purpose and answers of each request that has some, in the order of requests.
@@ -223,21 +208,25 @@ class Run:
 
     def rows(self, task: Task, frame: Frame = "display") -> Iterator[ExportRow]:
         """One row an item, none left out: its label in the frame asked for, or the reason why it has none."""
-        labels = {label.row: label for label in self.labels(task)}
+        labels = self.labels(task)
+        coming = next(labels, None)
+        doubled = set(np.unique(self.items.alias_of).tolist())
+        originals: dict[int, Label] = {}  # an alias comes after the image that it is like
         reasons = self.reasons()
-        for row in range(len(self.items)):
-            item = self.items[row]
-            label = labels.get(row if item.alias_of is None else item.alias_of)
-            if label is not None:
+        for row, item in enumerate(self.items):
+            first = row if item.alias_of is None else item.alias_of
+            label = originals.get(first)
+            if coming is not None and coming.row == row:
+                label, coming = coming, next(labels, None)
+                if row in doubled:
+                    originals[row] = label
+            if label is not None and (frame == "stored" or label.row != row):
                 payload: Payload = task.reframe(label.payload, item, "stored") if frame == "stored" else label.payload
                 label = label.model_copy(update={"payload": payload, "row": row})
             size = item.display_size if frame == "display" else (item.width, item.height)
             width, height = size if size is not None else (None, None)
-            code = int(self.state.status[row])
-            original = code if item.alias_of is None else int(self.state.status[item.alias_of])
-            first = row if item.alias_of is None else item.alias_of
-            reason = "" if label is not None else reasons.get(first, _why(self.state, original))
-            yield ExportRow(item, label, width, height, STATUS[code], reason)
+            reason = "" if label is not None else reasons.get(first, _why(self.state, int(self.state.status[first])))
+            yield ExportRow(item, label, width, height, STATUS[int(self.state.status[row])], reason)
 
 
 _WHY = {
@@ -254,7 +243,3 @@ def _why(state: State, status_: int) -> str:
     if state.facts.cancelled and status_ in (POOL, ASKED, RELABEL, LATER):
         return "the run was cancelled"
     return _WHY.get(status_, "")
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None or np.isnan(value) else float(value)

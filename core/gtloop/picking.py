@@ -26,9 +26,10 @@ from gtloop.keyed import digest
 from gtloop.predictions import NO_ROWS
 from gtloop.promise import symmetric_batch
 from gtloop.proposing import proposed
-from gtloop.ranking import rank
+from gtloop.ranking import candidates, rank
 from gtloop.records import Mode, Payload
 from gtloop.state import POOL, RELABEL, VALIDATION, State
+from gtloop.store import PAGE
 
 if TYPE_CHECKING:
     from gtloop.registry import Registry
@@ -145,23 +146,25 @@ def _by_order(job: Job, rows: Rows) -> Rows:
     return rows[np.argsort(order[rows], kind="stable")]
 
 
-def _readable(job: Job, candidates: Sequence[int] | Rows, n: int, bad: dict[int, str]) -> Rows:
+def _readable(job: Job, candidates: Rows, n: int, bad: dict[int, str]) -> Rows:
     """The first ``n`` candidates whose images decode; the others go to ``bad`` with a reason.
 
     Raises:
         SourceError: Not one of many can be read.
     """
     good: list[int] = []
-    for row in candidates:
-        if len(good) == n:
-            break
-        try:
-            open_image(job.items.uri[int(row)])
-            good.append(int(row))
-        except BadImage as e:
-            bad[int(row)] = str(e)
-        if not good and gone(job, len(bad)):
-            raise SourceError(GONE.format(n=len(bad), name=job.items.name[int(row)], reason=bad[int(row)]))
+    at = 0
+    while len(good) < n and at < len(candidates):
+        some = candidates[at : at + min(PAGE, n - len(good))]
+        at += len(some)
+        for row, uri in zip(some.tolist(), job.items.uri.at(some), strict=True):
+            try:
+                open_image(uri)
+                good.append(row)
+            except BadImage as e:
+                bad[row] = str(e)
+            if not good and gone(job, len(bad)):
+                raise SourceError(GONE.format(n=len(bad), name=job.items.name[row], reason=bad[row]))
     return np.array(good, np.int32)
 
 
@@ -172,7 +175,7 @@ def _choose(job: Job, wanted: int, afford: int, bad: dict[int, str]) -> Choice:
     if not job.settings.loop.symmetric:
         validation = NO_ROWS
     prefix, refill = symmetric_batch(len(pool), len(validation), wanted)
-    ranking, reason = rank(job, np.union1d(pool, validation).astype(np.int32), prefix)
+    ranking, reason = rank(job, candidates(job, np.union1d(pool, validation)), prefix)
     is_pool = np.isin(ranking, pool)
     if is_pool.sum() > afford:  # a hard cap; cuts both sides of the ranking alike
         ranking = ranking[: int(np.flatnonzero(is_pool)[afford])]
@@ -197,9 +200,10 @@ def quarantine(job: Job, bad: dict[int, str], name: str) -> ItemsQuarantined:
     return ItemsQuarantined(iteration=job.state.iteration, file=ref, example=example)
 
 
-def request_id(job: Job, row: int, purpose: str, attempt: int) -> str:
-    """The idempotency key of a request: hash of run, item, purpose and attempt."""
-    return digest(job.seed, job.items.id[row], purpose, attempt, length=32)
+def request_ids(job: Job, rows: Rows, purposes: Sequence[str], attempts: Sequence[int]) -> list[str]:
+    """The idempotency keys of requests: hashes of run, item, purpose and attempt."""
+    keys = zip(job.items.id.at(rows), purposes, attempts, strict=True)
+    return [digest(job.seed, *key, length=32) for key in keys]
 
 
 class Wanted(NamedTuple):
@@ -248,9 +252,8 @@ def commit_requests(job: Job, phase: Phase, wanted: Wanted, reason: str, moved: 
     number = len(s.facts.batches) + 1
     price = wanted.price
     check_people(job.plugins.annotator, job.registry, price * n)
-    keys = zip(wanted.rows.tolist(), wanted.purposes, wanted.attempts, strict=True)
     columns: dict[str, Any] = {
-        "request": [request_id(job, *key) for key in keys],
+        "request": request_ids(job, wanted.rows, wanted.purposes, wanted.attempts),
         "row": wanted.rows.astype(np.int32),
         "purpose": wanted.purposes,
         "answers": np.full(n, wanted.answers, np.int16),

@@ -66,8 +66,8 @@ def certify(
     results = []
     groups, level = _slices(evidence, promise, delta)
     for name, members in groups.items():
-        rows = np.flatnonzero(np.isin(evidence.slice.astype(str), members))
-        region = _Region.of(evidence, rows, name, members)
+        mine = evidence.slices.isin(members)
+        region = _Region.of(evidence, mine, name, members)
         if promise.kind == "dataset":
             found = _dataset(region, promise, level, n_total)
         elif promise.rule == "empirical":
@@ -75,7 +75,7 @@ def certify(
         else:
             found = _selective(region, promise, level)
         if found.threshold is not None:
-            accepted[rows] = evidence.score[rows] >= found.threshold
+            accepted |= mine & (evidence.score >= found.threshold)
         results.append(found)
     return results, accepted
 
@@ -85,22 +85,23 @@ def _slices(evidence: Evidence, promise: Promise, delta: float) -> tuple[dict[st
 
     Merging goes by the expected number of validation items, a count of pool and validation together.
     """
-    names, where = np.unique(evidence.slice.astype(str), return_inverse=True)
-    pool = np.isnan(evidence.quality)
+    slices, pool = evidence.slices, np.isnan(evidence.quality)
+    counts, of_pool = slices.counts(), slices[pool].counts()
+    names = [name for name, n in zip(slices.names, counts, strict=True) if n]
     if promise.kind == "dataset" or promise.slices == "joint":
-        name = str(names[0]) if len(names) == 1 and promise.kind == "selective" else "all"
-        return ({name: tuple(names.tolist())} if pool.any() else {}), delta
+        name = names[0] if len(names) == 1 and promise.kind == "selective" else "all"
+        return ({name: tuple(names)} if pool.any() else {}), delta
     share = 1 - float(pool.mean()) if len(pool) else 0.0
-    expected = dict(zip(names.tolist(), np.bincount(where, minlength=len(names)) * share, strict=True))
+    expected = dict(zip(names, counts[counts > 0] * share, strict=True))
     merged: dict[str, str] = {}
     for k in range(len(names), 0, -1):  # the most slices that have enough each at delta / their number
-        trial = merge_slices(names.tolist(), expected, items_needed(promise, promise.target, delta / k))
+        trial = merge_slices(names, expected, items_needed(promise, promise.target, delta / k))
         count = len(set(trial.values()))
         if count <= k:
             merged = trial
         if count >= k:
             break
-    has_pool = set(names[np.unique(where[pool])].tolist())
+    has_pool = {name for name, n in zip(slices.names, of_pool, strict=True) if n}
     groups = {}
     for name in sorted(set(merged.values())):
         members = tuple(sorted(k for k, v in merged.items() if v == name))
@@ -126,13 +127,13 @@ class _Region(NamedTuple):
     uniform: float
 
     @classmethod
-    def of(cls, evidence: Evidence, rows: NDArray[np.intp], name: str, members: tuple[str, ...]) -> _Region:
-        is_pool = np.isnan(evidence.quality[rows])
-        val = rows[~is_pool]
+    def of(cls, evidence: Evidence, mine: NDArray[np.bool_], name: str, members: tuple[str, ...]) -> _Region:
+        is_pool = np.isnan(evidence.quality)
+        val = np.flatnonzero(mine & ~is_pool)
         val = val[np.argsort(evidence.order[val], kind="stable")]
         y = np.clip(evidence.quality[val], 0.0, 1.0)
         exact = bool(evidence.exact[val].all())
-        return cls(name, members, evidence.score[val], y, evidence.score[rows[is_pool]], exact, evidence.uniform)
+        return cls(name, members, evidence.score[val], y, evidence.score[mine & is_pool], exact, evidence.uniform)
 
     def at(self, threshold: float) -> tuple[Floats, int]:
         """Validation qualities, in order, and the number of pool items at or above a threshold."""

@@ -36,14 +36,14 @@ WRONG, WRONG_WEIGHT = 0.5, 2.0
 def proposed(job: Job, phase: Phase, wanted: Wanted) -> tuple[Wanted, str]:
     """A batch with the machine's labels to show, where they are to be shown; and a sentence about it."""
     people, model = job.settings.people, job.state.facts.model
-    if people.proposals == "never" or phase not in ("active", "rest") or model is None or model.predicted is None:
+    if people.proposals == "never" or phase not in ("active", "rest") or model is None or model.chosen_from is None:
         return wanted, ""
     mode, why = choose(job)
     if mode == "draw":
         return wanted, why
     train = np.array([purpose == "train" for purpose in wanted.purposes], np.bool_)
     task, cut = job.plugins.task, job.state.facts.cut or job.cut
-    found = dict(raws(job, model.predicted, wanted.rows[train]))
+    found = dict(raws(job, model.chosen_from, wanted.rows[train]))
     with blame("task", task.name, "label"):
         labels = [
             task.label(found[row], cut) if own and row in found else None

@@ -29,6 +29,18 @@ def embedding_due(job: Job) -> bool:
     return embedded is None or embedded.rows < len(job.items)
 
 
+def candidates(job: Job, rows: Rows) -> Rows:
+    """What a sampler chooses from: ``rows``, sorted, or as many as ``loop.candidates`` of them at random.
+
+    Drawn anew in each turn. Pool and validation are drawn alike, so that they stay exchangeable.
+    """
+    n = job.settings.loop.candidates
+    if len(rows) <= n:
+        return rows
+    keys = job.order(f"candidates-{job.state.turns}")[rows]
+    return np.sort(rows[np.argpartition(keys, n)[:n]])
+
+
 def rank(job: Job, rows: Rows, n: int, predictions: str | None = None) -> tuple[Rows, str]:
     """The sampler's ``n`` best of ``rows`` and its reason; random where what it needs is not there.
 
@@ -38,7 +50,7 @@ def rank(job: Job, rows: Rows, n: int, predictions: str | None = None) -> tuple[
         PluginFault: The sampler picked something else than distinct rows that it was shown.
     """
     model = job.state.facts.model
-    sampler, view = job.plugins.sampler, _view(job, rows, predictions or (model.predicted if model else None))
+    sampler, view = job.plugins.sampler, _view(job, rows, predictions or (model.chosen_from if model else None))
     generator = rng(job.seed, "pick", len(job.state.facts.batches) + 1)
     lacking = sorted(sampler.needs - view.columns.keys())
     if lacking:
@@ -65,8 +77,7 @@ def _view(job: Job, rows: Rows, predictions: str | None) -> PoolView:
     view = PoolView(rows)
     if predictions is not None:
         known, columns, _ = read_predictions(job, predictions, rows)
-        columns["score"] = score(job, columns).astype(np.float32)
-        view = PoolView(known, columns)
+        view = PoolView(known, columns | {"score": score(job, columns).astype(np.float32)})
     sampler = job.plugins.sampler
     if EMBEDDING not in sampler.needs | sampler.uses:
         return view

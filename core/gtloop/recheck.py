@@ -18,9 +18,9 @@ from gtloop import config
 from gtloop.bounds import TEST
 from gtloop.errors import RunError
 from gtloop.events import FileRef, Looked
+from gtloop.gathering import gather, quality_of
 from gtloop.interfaces import Rows
 from gtloop.job import Job, Plugins, make_promise
-from gtloop.looking import gather, quality_of
 from gtloop.opened import Run
 from gtloop.promise import Evidence, Promise, SliceResult, certify
 from gtloop.records import Certificate

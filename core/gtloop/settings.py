@@ -80,6 +80,9 @@ class LoopTable(Table):
         0.1, ge=0, le=1, description="look 'cheapest': share of all items that people may label beyond sizes.look_at"
     )
     symmetric: bool = Field(True, description="rank pool and validation alike, refill validation at random")
+    candidates: int = Field(
+        100_000, ge=1, description="images that a sampler chooses from: as many at random, where there are more"
+    )
     start: Literal["random", "sampler"] = Field(
         "random", description="who picks the first training items: chance (they may validate too), or the sampler"
     )

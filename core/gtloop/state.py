@@ -6,7 +6,6 @@ wait for people needs no saved program counter.
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from gtloop.events import AnyEvent
 from gtloop.facts import Facts
 from gtloop.money import Prices, Rates
-from gtloop.store import Store, write_atomic
+from gtloop.store import Store, replacing_atomically
 
 # status of a row
 POOL, ASKED, HUMAN, MACHINE, QUARANTINED, UNLABELABLE, ALIAS, RELABEL, LATER = range(9)
@@ -137,10 +136,10 @@ class State:
 
     def save(self, path: Path) -> None:
         """Write a snapshot, so that the next start need not fold from the beginning."""
-        out = io.BytesIO()
         columns: dict[str, Any] = self.columns
-        np.savez(out, facts=np.frombuffer(self.facts.model_dump_json().encode(), np.uint8), seq=self.seq, **columns)
-        write_atomic(path, out.getvalue())
+        facts = np.frombuffer(self.facts.model_dump_json().encode(), np.uint8)
+        with replacing_atomically(path) as file:
+            np.savez(file, facts=facts, seq=self.seq, **columns)
 
     @classmethod
     def load(cls, path: Path) -> State | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from gtloop.errors import blame
 from gtloop.events import AnyEvent, BatchSubmitted
 from gtloop.facts import Facts
@@ -14,14 +16,14 @@ def requests_of(job: Job, batch: int) -> list[Request]:
     still = job.state.facts.open
     t = job.store.read(job.state.facts.batches[batch].requests)
     n = len(t["row"])
-    columns = (t["request"], t["row"], t["purpose"], t["max_price"])
+    columns = (t["request"], job.items.some(np.asarray(t["row"])), t["purpose"], t["max_price"])
     more = (t.get("mode", ["draw"] * n), t.get("proposal_json", [None] * n), t.get("exclude_json", [None] * n))
     able = job.plugins.annotator.modes  # of another annotator than the one that was to be asked
     hours = job.settings.people.deadline_hours
     return [
         Request(
             id=rid,
-            item=job.items[int(row)],
+            item=item,
             answers=max(1, still[rid].want - still[rid].before),
             max_price=_most(job, still[rid], int(price)),
             mode=mode if mode in able or purpose != "train" else "draw",
@@ -29,7 +31,7 @@ def requests_of(job: Job, batch: int) -> list[Request]:
             exclude_workers=tuple(exclude["workers"]) if exclude else (),
             deadline_s=None if hours is None else hours * 3600,
         )
-        for rid, row, purpose, price, mode, proposal, exclude in zip(*columns, *more, strict=True)
+        for rid, item, purpose, price, mode, proposal, exclude in zip(*columns, *more, strict=True)
         if rid in still
     ]
 

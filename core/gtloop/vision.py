@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,7 +52,7 @@ def fit_model(job: Job, name: str, rows: Rows, effort: float = 1.0) -> tuple[str
     if not len(rows):
         raise NotEnoughData("no training image has a human label")
     payloads = job.human_labels(rows)
-    examples = [Example(job.items[int(r)], payloads[int(r)]) for r in rows]
+    examples = [Example(item, payloads[item.row]) for item in job.items.some(rows)]
     final = job.root / "models" / name
     work = final.with_name(f".{name}.partial")
     shutil.rmtree(work, ignore_errors=True)
@@ -78,23 +79,29 @@ def _init(job: Job) -> Path | None:
     return job.root / f.warm if f.warm and f.warm_detector == job.settings.run.detector else None
 
 
-def predict_rows(job: Job, name: str, model: str | None, rows: Rows) -> tuple[ItemsPredicted, ItemsQuarantined | None]:
-    """Predict ``rows`` into shards below ``predictions/<name>``; shards that are there are kept."""
+def predict_rows(
+    job: Job, name: str, model: str | None, rows: Rows, *, sample: bool = False
+) -> tuple[ItemsPredicted, ItemsQuarantined | None]:
+    """Predict ``rows`` into shards below ``predictions/<name>``; shards that are there are kept.
+
+    Those of a ``sample`` of what there is to predict lie beside it.
+    """
     started = time.monotonic()
     work = _Work("predict", job.plugins.detector, None if model is None else job.root / model, _prediction_columns)
-    folder = f"predictions/{name}"
+    folder = f"predictions/{name}.sample" if sample else f"predictions/{name}"
     paths, bad = _write_shards(job, folder, rows, work)
     digest = hashlib.sha256(b"".join(hashlib.sha256(p.read_bytes()).digest() for p in paths)).hexdigest()
     event = ItemsPredicted(
         iteration=job.state.iteration,
         model=name,
         path=folder,
+        sample=sample,
         rows=len(rows) - len(bad),
         parts=len(paths),
         sha256=digest,
         seconds=round(time.monotonic() - started, 3),
     )
-    return event, quarantine(job, bad, name) if bad else None
+    return event, quarantine(job, bad, folder.partition("/")[2]) if bad else None
 
 
 def embed_rows(job: Job) -> tuple[ItemsEmbedded, ItemsQuarantined | None]:
@@ -196,6 +203,7 @@ def _write_shard(job: Job, path: str, work: _Work, shard: Rows, start: int, tota
     with blame("detector", job.plugins.detector.name, work.step):
         for p in _stream(job, work, shard, start, total):
             (good if p.raw is not None else bad).append(p)
+    good.sort(key=lambda p: p.item.row)  # as the shard is, whatever order an executor keeps
     if len(bad) == len(shard) and gone(job, len(bad)):
         raise SourceError(GONE.format(n=len(bad), name=bad[0].item.name, reason=bad[0].fault))
     if bad:
@@ -211,10 +219,10 @@ def _write_shard(job: Job, path: str, work: _Work, shard: Rows, start: int, tota
 def _prediction_columns(job: Job, good: list[Predicted]) -> dict[str, Any]:
     """Raw predictions with the features and slice that the task sees in them."""
     task, cut = job.plugins.task, job.cut
-    features = [_features(job, p.item.name, p.raw) for p in good if p.raw is not None]
+    features = _every_features(job, good)
     return {
         "slice": [task.slice(p.raw, cut) for p in good if p.raw is not None],
-        "features": np.array(features, np.float32).reshape(len(good), len(task.feature_names)),
+        "features": features,
         "raw_json": [p.raw for p in good],
     }
 
@@ -230,6 +238,16 @@ def _embedding_columns(job: Job, good: list[Predicted]) -> dict[str, Any]:
             f"see: gtloop plugins check {name}"
         )
     return {EMBEDDING: np.array(vectors, np.float16).reshape(len(vectors), -1 if vectors else 1)}
+
+
+def _every_features(job: Job, good: list[Predicted]) -> NDArray[np.float32]:
+    """(n, k) what the task sees in raw predictions; checked at once, and one by one only to say what is wrong."""
+    task, shape = job.plugins.task, (len(good), len(job.plugins.task.feature_names))
+    with suppress(Exception):
+        found = np.array([task.features(p.raw, job.cut) for p in good if p.raw is not None], np.float32)
+        if not good or (found.shape == shape and np.isfinite(found).all()):
+            return found.reshape(shape)
+    return np.array([_features(job, p.item.name, p.raw) for p in good if p.raw is not None], np.float32)
 
 
 def _features(job: Job, name: str, raw: Raw) -> NDArray[np.float32]:
@@ -253,5 +271,4 @@ def _stream(job: Job, work: _Work, shard: Rows, start: int, everything: int) -> 
     def progress(step: str, done: int, total: int | None, note: str = "") -> None:
         job.progress(work.step, start + done, everything, note)
 
-    items = (job.items[int(r)] for r in shard)
-    yield from job.plugins.executor.predict(work.detector, work.model, items, progress)
+    yield from job.plugins.executor.predict(work.detector, work.model, job.items.some(shard), progress)

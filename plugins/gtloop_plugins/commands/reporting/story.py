@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -59,8 +60,8 @@ def find_item(run: Run, named: str) -> int:
         UsageError: There is none.
         BadLabels: Several have that name.
     """
-    if named in run.items.id:
-        return list(run.items.id).index(named)
+    with suppress(ValueError):
+        return run.items.id.index(named)
     row = Matcher(list(run.items.name)).row(named)
     if row is None and named.isdecimal() and int(named) < len(run.items):
         row = int(named)
