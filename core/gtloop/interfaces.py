@@ -652,6 +652,13 @@ class Executor(Plugin):
 
     kind = "executor"
 
+    def check(self) -> None:
+        """Look whether what it runs on is there; asked once, before people are.
+
+        Raises:
+            GtloopError: It is not; one line that says what to do.
+        """
+
     @abstractmethod
     def fit(
         self,

@@ -1,0 +1,117 @@
+"""Ray itself: started on this machine, or joined where it runs already. Once a process, at first use."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gtloop.errors import ConfigError, Unreachable
+
+LOCAL = "local"
+ANSWERS_S = 5.0
+"""Seconds that a cluster's head may take to answer."""
+_lock = threading.Lock()
+
+
+def address_of(option: str) -> str:
+    """The cluster to join, as ``host:port`` or ``auto``; ``local``: none."""
+    return option or os.environ.get("RAY_ADDRESS", "") or LOCAL
+
+
+def check(address: str) -> None:
+    """Whether somebody listens at ``address``.
+
+    Raises:
+        ConfigError: It is no address.
+        Unreachable: Nobody does.
+    """
+    if address in (LOCAL, "auto"):
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ConfigError(
+            f"executors.ray.address={address}: give host:port of a Ray cluster's head, or auto for that of this machine"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWERS_S).close()
+    except (OSError, OverflowError) as e:
+        raise _unreachable(address, e) from e
+
+
+def join(address: str) -> None:
+    """Make Ray usable in this process; does nothing where it is already.
+
+    What was started here ends with the process. A cluster that was joined goes on, and so does what the program around
+    gtloop started by ``ray.init``.
+
+    Raises:
+        Unreachable: There is no cluster at ``address``, or it is of another version.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # gtloop reports nothing to anybody
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # an actor without GPUs sees none
+    import ray
+
+    with _lock:
+        if ray.is_initialized():
+            return
+        with _own_signals():
+            if address == LOCAL:
+                _start()
+                return
+            check(address)
+            try:
+                ray.init(address=address, log_to_driver=False, configure_logging=False)
+            except Exception as e:  # whatever Ray raises about a cluster that it can't join
+                raise _unreachable(address, e) from e
+
+
+def _start() -> None:
+    """Ray on this machine alone: it listens on the loopback interface, and leaves no file behind."""
+    import ray
+
+    # Sockets lie below it, and their paths may have 107 characters: TMPDIR may be too long.
+    parent = "/tmp" if os.access("/tmp", os.W_OK) else None
+    folder = Path(tempfile.mkdtemp(prefix="gtloop-", dir=parent))
+
+    def end() -> None:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(end)
+    ray.init(
+        address=LOCAL,
+        include_dashboard=False,
+        log_to_driver=False,
+        configure_logging=False,
+        _temp_dir=str(folder),
+        _node_ip_address="127.0.0.1",
+    )
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep this process' answer to SIGTERM: Ray puts its own in its place."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _unreachable(address: str, error: Exception) -> Unreachable:
+    text = " ".join(str(error).split())[:200]
+    return Unreachable(
+        f"executor 'ray': no cluster of this version of Ray answers at {address} ({text}); start one with: "
+        "ray start --head, or leave executors.ray.address out"
+    )
