@@ -70,7 +70,7 @@ class Ray(Executor):
 
         from gtloop_plugins.executors.ray import work
 
-        cluster.join(cluster.address_of(self.options.address))
+        folder = cluster.join(cluster.address_of(self.options.address))
         KEEPER.let_go()
         cpus = self.options.fit_cpus or _largest("CPU")
         task = ray.remote(work.fit).options(
@@ -80,7 +80,7 @@ class Ray(Executor):
             max_retries=0,  # here, as a task that starts anew counts its steps anew
         )
         arguments = {"seed": seed, "effort": effort}
-        given = parcels.dumps(detector), detector.name, list(examples), parcels.pack(init), arguments
+        given = parcels.dumps(detector), detector.name, list(examples), parcels.pack(init), arguments, folder
         for left in reversed(range(TRIES)):
             try:
                 steps = task.remote(*given)
@@ -109,8 +109,7 @@ class Ray(Executor):
         first = list(islice(stream, size))
         if not first:
             return
-        cluster.join(cluster.address_of(self.options.address))
-        crew = self._crew(detector, model)
+        crew = self._crew(detector, model, cluster.join(cluster.address_of(self.options.address)))
         done = 0
 
         def waits() -> None:
@@ -131,7 +130,7 @@ class Ray(Executor):
             raise
         KEEPER.keep()
 
-    def _crew(self, detector: Detector, model: Path | None) -> Crew:
+    def _crew(self, detector: Detector, model: Path | None, folder: str | None) -> Crew:
         """Actors with this model; those of the last call where it is the same."""
         import ray
 
@@ -146,7 +145,7 @@ class Ray(Executor):
             actor: Any = ray.remote(Worker).options(num_cpus=o.cpus, num_gpus=gpus, max_concurrency=EACH + 1)
             shared = ray.put(given), ray.put(packed)
             return Crew(
-                lambda: actor.remote(shared[0], detector.name, shared[1], max(1, round(o.cpus))),
+                lambda: actor.remote(shared[0], detector.name, shared[1], max(1, round(o.cpus)), folder),
                 o.min_actors,
                 o.max_actors or max(o.min_actors, int(room)),
                 detector.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ LOCAL = "local"
 ANSWERS_S = 5.0
 """Seconds that a cluster's head may take to answer."""
 _lock = threading.Lock()
+_folder: str | None = None
 
 
 def address_of(option: str) -> str:
@@ -46,8 +48,10 @@ def check(address: str) -> None:
         raise _unreachable(address, e) from e
 
 
-def join(address: str) -> None:
+def join(address: str) -> str | None:
     """Make Ray usable in this process; does nothing where it is already.
+
+    Returns the folder for what workers write, which goes with Ray; None: theirs to choose.
 
     What was started here ends with the process. A cluster that was joined goes on, and so does what the program around
     gtloop started by ``ray.init``.
@@ -59,41 +63,49 @@ def join(address: str) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # an actor without GPUs sees none
     import ray
 
-    with _lock:
+    with _lock, _own_signals():
         if ray.is_initialized():
-            return
-        with _own_signals():
-            if address == LOCAL:
-                _start()
-                return
-            check(address)
-            try:
-                ray.init(address=address, log_to_driver=False, configure_logging=False)
-            except Exception as e:  # whatever Ray raises about a cluster that it can't join
-                raise _unreachable(address, e) from e
+            return _folder
+        _hush()
+        if address == LOCAL:
+            _start()
+            return _folder
+        check(address)
+        try:
+            ray.init(address=address, log_to_driver=False, configure_logging=False)
+        except Exception as e:  # whatever Ray raises about a cluster that it can't join
+            raise _unreachable(address, e) from e
+        return None
 
 
 def _start() -> None:
-    """Ray on this machine alone: it listens on the loopback interface, and leaves no file behind."""
+    """Ray on this machine alone, which leaves no file behind."""
     import ray
 
+    global _folder
     # Sockets lie below it, and their paths may have 107 characters: TMPDIR may be too long.
     parent = "/tmp" if os.access("/tmp", os.W_OK) else None
-    folder = Path(tempfile.mkdtemp(prefix="gtloop-", dir=parent))
+    folder = Path(tempfile.mkdtemp(prefix="gtloop-ray-", dir=parent))
 
     def end() -> None:
+        global _folder
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+        _folder = None
 
     atexit.register(end)
     ray.init(
-        address=LOCAL,
-        include_dashboard=False,
-        log_to_driver=False,
-        configure_logging=False,
-        _temp_dir=str(folder),
-        _node_ip_address="127.0.0.1",
+        address=LOCAL, include_dashboard=False, log_to_driver=False, configure_logging=False, _temp_dir=str(folder)
     )
+    _folder = str(folder)
+
+
+def _hush() -> None:
+    """Ray tells of a dead worker on standard output, where others read JSON; what matters of it is an error here."""
+    import ray
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    ray._private.worker._worker_logs_enabled = False
 
 
 @contextmanager

@@ -36,7 +36,7 @@ class _Block:
 
 
 class Crew:
-    """Between ``least`` and ``most`` actors; one more as long as all are busy, a new one for each that dies.
+    """Between ``least`` and ``most`` actors: more as long as all are busy, also in place of those that die.
 
     Args:
         hire: Starts an actor.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Callable
 
@@ -27,6 +28,8 @@ class Keeper:
             if self._crew is None or self._key != key:
                 self.let_go()
                 self._crew, self._key = make(), key
+                atexit.unregister(self.let_go)
+                atexit.register(self.let_go)  # before what ends Ray, which was registered earlier
             return self._crew
 
     def keep(self) -> None:

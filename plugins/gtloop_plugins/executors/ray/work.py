@@ -25,15 +25,16 @@ class Worker:
         name: Of the detector.
         model: As ``parcels.pack`` gives it.
         decoders: Threads that decode.
+        folder: Where to write, if it is told.
     """
 
-    def __init__(self, detector: bytes, name: str, model: bytes | None, decoders: int) -> None:
+    def __init__(self, detector: bytes, name: str, model: bytes | None, decoders: int, folder: str | None) -> None:
         self._given = detector, name, model
         self._detector: Detector
         self._model: Any = None
         self._one_at_a_time = threading.Lock()
         self._decoders = ThreadPoolExecutor(decoders, "gtloop-decode")
-        self._folder = tempfile.TemporaryDirectory(prefix="gtloop-model-")
+        self._folder = tempfile.TemporaryDirectory(prefix="gtloop-model-", dir=folder)
 
     def ready(self) -> bool:
         """Load the model. Apart from the constructor, so that what goes wrong arrives as the error that it is."""
@@ -63,14 +64,19 @@ class Step(NamedTuple):
 
 
 def fit(
-    detector: bytes, name: str, examples: Sequence[Example], init: bytes | None, arguments: Mapping[str, Any]
+    detector: bytes,
+    name: str,
+    examples: Sequence[Example],
+    init: bytes | None,
+    arguments: Mapping[str, Any],
+    parent: str | None,
 ) -> Iterator[Step]:
-    """Run a detector's ``fit`` in a folder of its own; the first step says that it runs, the last holds the model."""
+    """Run a detector's ``fit`` in a new folder below ``parent``; the first step says so, the last holds the model."""
     yield Step("progress", ("fit", 0, None))
     made: Detector = loads(detector, name)
     steps: queue.SimpleQueue[Step | BaseException] = queue.SimpleQueue()
 
-    with tempfile.TemporaryDirectory(prefix="gtloop-fit-") as folder:
+    with tempfile.TemporaryDirectory(prefix="gtloop-fit-", dir=parent) as folder:
         workdir, start = Path(folder, "model"), Path(folder, "init")
         workdir.mkdir()
         if init is not None:
