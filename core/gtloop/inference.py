@@ -33,7 +33,9 @@ def decode(detector: Detector, item: Item) -> Decoded:
         if item.width is None:
             width, height, orientation, _ = header(item.uri)
             item = item.model_copy(update={"width": width, "height": height, "orientation": orientation})
-        return Decoded(item, _prepare(detector, open_image(item.uri), item), "")
+        with blame("detector", detector.name, "least_size"):
+            least = detector.least_size(*item.display_size) if item.display_size else None
+        return Decoded(item, _prepare(detector, open_image(item.uri, least=least), item), "")
     except BadImage as e:
         return Decoded(item, None, str(e) or "unreadable")
 

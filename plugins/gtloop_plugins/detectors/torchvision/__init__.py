@@ -128,7 +128,7 @@ class TorchvisionDetector(Detector):
             )
         device = self._device()
         start = None if init is None else self._saved(init)
-        prepared = [self.prepare(example.open(), example.item) for example in examples]
+        prepared = [self._open(example) for example in examples]
         if self._named:
             state, figures = self._named.fit(
                 examples, prepared, device, seed=seed, init=start, effort=effort, progress=progress
@@ -190,6 +190,11 @@ class TorchvisionDetector(Detector):
             weights.fold_batch_norm(net["body"])
         return Model(net.to(device, memory_format=torch.channels_last).eval(), device)
 
+    def least_size(self, width: int, height: int) -> tuple[int, int] | None:
+        """Twice the working size, so that hardly anything is lost; the whole image for torchvision's classifiers."""
+        working = self._working_size(width, height)
+        return None if working is None else (2 * working[0], 2 * working[1])
+
     def prepare(self, image: Image.Image | None, item: Item) -> dict[str, Any]:
         """Shrink one image.
 
@@ -198,9 +203,14 @@ class TorchvisionDetector(Detector):
         """
         if image is None:
             raise UsageError("detector 'torchvision' needs the images themselves")
-        width, height = image.size
+        size = item.display_size or image.size
+        working = self._working_size(*size)
+        return {"image": self._named.square(image) if working is None else images.shrink(image, working), "size": size}
+
+    def _working_size(self, width: int, height: int) -> tuple[int, int] | None:
+        """(width, height) at which an image is looked at; None where a network of torchvision's makes it square."""
         if self._named and self._task == "classification":
-            return {"image": self._named.square(image), "size": (width, height)}
+            return None
         if self._task == "bbox":
             area = 0.75 * self.options.image_size**2
         elif self._task == "segmentation":
@@ -209,7 +219,12 @@ class TorchvisionDetector(Detector):
             # Few pixels are worth no more than a fourfold enlargement: digits stay quick.
             side = min(max(4.0 * (width * height) ** 0.5, SMALLEST_CLASS_SIDE), float(self.options.class_size))
             area = side**2
-        return {"image": images.shrink(image, images.working_size(width, height, area)), "size": (width, height)}
+        return images.working_size(width, height, area)
+
+    def _open(self, example: Example) -> dict[str, Any]:
+        """An example prepared as it will be for predicting it."""
+        size = example.item.display_size
+        return self.prepare(example.open(self.least_size(*size) if size else None), example.item)
 
     def predict_batch(self, model: Model, prepared: Sequence[Any]) -> list[Raw]:
         """``RawBoxes``, ``RawClasses`` or ``RawMasks`` for each image, in display pixels."""
