@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gtloop.errors import GtloopError, PluginFault, RunError
 from gtloop.interfaces import Predicted
@@ -35,6 +35,11 @@ class _Block:
     found: list[Predicted] | None = None
 
 
+class _Asked(NamedTuple):
+    actor: Any
+    new: bool
+
+
 class Crew:
     """Between ``least`` and ``most`` actors: more as long as all are busy, also in place of those that die.
 
@@ -48,14 +53,15 @@ class Crew:
     def __init__(self, hire: Callable[[], Any], least: int, most: int, detector: str) -> None:
         self._hire, self._least, self._most, self._detector = hire, min(least, most), most, detector
         self._ready: list[Any] = []
-        self._starting: dict[Any, Any] = {}  # what tells that an actor is ready, to the actor
+        self._asked: dict[Any, _Asked] = {}  # by what tells that the actor is there
         self._failed = 0
 
     def stop(self) -> None:
         """End all actors, whatever they do."""
         import ray
 
-        actors, self._ready, self._starting = [*self._ready, *self._starting.values()], [], {}
+        actors = [*self._ready, *(asked.actor for asked in self._asked.values())]
+        self._ready, self._asked = [], {}
         if not ray.is_initialized():
             return
         if actors:
@@ -75,6 +81,7 @@ class Crew:
         again: deque[_Block] = deque()
         running: dict[Any, tuple[_Block, Any]] = {}
         coming = next(blocks, None)
+        self._ask()
         while order or coming is not None:
             while (actor := self._free(running)) is not None:
                 if again:
@@ -99,25 +106,31 @@ class Crew:
         return freest if freest is not None and busy[id(freest)] < EACH else None
 
     def _grow(self) -> None:
-        """There is more work than the actors can take: as many again, once those that start are there."""
-        if not self._starting:
+        """There is more work than the actors can take: as many again, once it is known who is there."""
+        if not self._asked:
             there = len(self._ready)
             wanted = min(max(self._least, 2 * there), self._most)
             for _ in range(wanted - there):
                 actor = self._hire()
-                self._starting[actor.ready.remote()] = actor
+                self._asked[actor.ready.remote()] = _Asked(actor, new=True)
+
+    def _ask(self) -> None:
+        """Nobody gets a block before it is known that he lives: those of a lost machine die together."""
+        for actor in self._ready:
+            self._asked[actor.alive.remote()] = _Asked(actor, new=False)
+        self._ready = []
 
     def _hear(self, running: dict[Any, tuple[_Block, Any]], again: deque[_Block], waits: Callable[[], None]) -> None:
         """Wait for an actor or a block, and take in what became of it."""
         import ray
 
-        done, _ = ray.wait([*running, *self._starting], num_returns=1, timeout=WAIT_S)
+        done, _ = ray.wait([*running, *self._asked], num_returns=1, timeout=WAIT_S)
         if not done:
             waits()
             return
         ref = done[0]
-        if ref in self._starting:
-            self._arrived(ref, self._starting.pop(ref))
+        if ref in self._asked:
+            self._answered(ref, self._asked.pop(ref))
             return
         block, actor = running.pop(ref)
         try:
@@ -132,13 +145,13 @@ class Crew:
                 ) from e
             again.append(block)
 
-    def _arrived(self, ref: Any, actor: Any) -> None:
+    def _answered(self, ref: Any, asked: _Asked) -> None:
         import ray
 
         try:
             got(ref)
         except ray.exceptions.RayError as e:
-            self._failed += 1
+            self._failed += asked.new
             if self._failed == TRIES:
                 raise RunError(
                     f"executor 'ray': {TRIES} workers died as they started ({brief(e)}); install gtloop and the "
@@ -146,7 +159,7 @@ class Crew:
                 ) from e
             return
         self._failed = 0
-        self._ready.append(actor)
+        self._ready.append(asked.actor)
 
     def _drop(self, actor: Any) -> None:
         import ray
@@ -154,6 +167,7 @@ class Crew:
         if actor in self._ready:
             self._ready.remove(actor)
             ray.kill(actor)
+            self._ask()
 
 
 def got(ref: Any) -> Any:

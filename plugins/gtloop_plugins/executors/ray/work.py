@@ -46,6 +46,9 @@ class Worker:
             self._model = self._detector.load(None if model is None else Path(self._folder.name))
         return True
 
+    def alive(self) -> bool:
+        return True
+
     def predict(self, items: Sequence[Item]) -> list[Predicted]:
         decoded = list(self._decoders.map(lambda item: decode(self._detector, item), items))
         with self._one_at_a_time:
