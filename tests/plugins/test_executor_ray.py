@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
@@ -21,7 +22,7 @@ from gtloop.registry import Registry
 from gtloop.testing.fakes import CATEGORIES, EchoDetector, endless, tiny_items, tiny_truth
 from gtloop_plugins.detectors.torchvision import TorchvisionDetector
 from gtloop_plugins.executors.local import Local
-from gtloop_plugins.executors.ray import Ray, RayOptions
+from gtloop_plugins.executors.ray import Ray, RayOptions, cluster
 from gtloop_plugins.executors.ray.crew import AHEAD
 
 
@@ -166,6 +167,7 @@ def test_it_works_from_another_thread_and_leaves_sigterm_alone(tmp_path: Path) -
     [
         ("127.0.0.1:1", Unreachable, r"answers at 127\.0\.0\.1:1 .*; start one with: ray start --head, or leave"),
         ("somewhere", ConfigError, r"executors\.ray\.address=somewhere: give host:port"),
+        ("ray://127.0.0.1:10001", ConfigError, "give host:port"),
         ("[::1]:99999", Unreachable, r"answers at \[::1\]:99999"),
     ],
 )
@@ -173,3 +175,16 @@ def test_a_cluster_that_is_not_there_is_one_line(address: str, error: type[Excep
     with pytest.raises(error, match=says) as e:
         ray(address=address).check()
     assert "\n" not in str(e.value)
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    dead, alive, other = (tmp_path / f"{cluster.PREFIX}{name}" for name in ("dead", "alive", "other"))
+    for folder in (dead, alive, other):
+        folder.mkdir()
+    (dead / "lock").touch()
+    with (alive / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        cluster._sweep(tmp_path)
+    assert not dead.exists()
+    assert alive.exists()
+    assert other.exists()

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import atexit
+import fcntl
 import logging
 import os
+import queue
 import shutil
-import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from gtloop.errors import ConfigError, Unreachable
 
 LOCAL = "local"
+PREFIX = "gtloop-ray-"
 ANSWERS_S = 5.0
 """Seconds that a cluster's head may take to answer."""
 _lock = threading.Lock()
@@ -38,7 +41,7 @@ def check(address: str) -> None:
     if address in (LOCAL, "auto"):
         return
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or "/" in host or not port.isdigit():
         raise ConfigError(
             f"executors.ray.address={address}: give host:port of a Ray cluster's head, or auto for that of this machine"
         )
@@ -63,19 +66,11 @@ def join(address: str) -> str | None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # an actor without GPUs sees none
     import ray
 
-    with _lock, _own_signals():
-        if ray.is_initialized():
-            return _folder
-        _hush()
-        if address == LOCAL:
-            _start()
-            return _folder
-        check(address)
-        try:
-            ray.init(address=address, log_to_driver=False, configure_logging=False)
-        except Exception as e:  # whatever Ray raises about a cluster that it can't join
-            raise _unreachable(address, e) from e
-        return None
+    with _lock:
+        if not ray.is_initialized():
+            _hush()
+            _for_good(_start if address == LOCAL else partial(_connect, address))
+        return _folder
 
 
 def _start() -> None:
@@ -84,13 +79,17 @@ def _start() -> None:
 
     global _folder
     # Sockets lie below it, and their paths may have 107 characters: TMPDIR may be too long.
-    parent = "/tmp" if os.access("/tmp", os.W_OK) else None
-    folder = Path(tempfile.mkdtemp(prefix="gtloop-ray-", dir=parent))
+    parent = Path("/tmp" if os.access("/tmp", os.W_OK) else tempfile.gettempdir())
+    _sweep(parent)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    mine = open(folder / "lock", "w")  # noqa: SIM115 (for as long as this process lives)
+    fcntl.flock(mine, fcntl.LOCK_EX)
 
     def end() -> None:
         global _folder
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+        mine.close()
         _folder = None
 
     atexit.register(end)
@@ -98,6 +97,14 @@ def _start() -> None:
         address=LOCAL, include_dashboard=False, log_to_driver=False, configure_logging=False, _temp_dir=str(folder)
     )
     _folder = str(folder)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove what gtloop left here when it was killed."""
+    for lock in parent.glob(f"{PREFIX}*/lock"):
+        with suppress(OSError), lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while its process lives
+            shutil.rmtree(lock.parent, ignore_errors=True)
 
 
 def _hush() -> None:
@@ -108,17 +115,36 @@ def _hush() -> None:
     ray._private.worker._worker_logs_enabled = False
 
 
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """Keep this process' answer to SIGTERM: Ray puts its own in its place."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
+def _connect(address: str) -> None:
+    import ray
+
+    check(address)
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        ray.init(address=address, log_to_driver=False, configure_logging=False)
+    except Exception as e:  # whatever Ray raises about a cluster that it can't join
+        raise _unreachable(address, e) from e
+
+
+def _for_good(start: Callable[[], None]) -> None:
+    """Call ``start`` in a thread that lives as long as this process.
+
+    What Ray starts dies with the thread that did it (PR_SET_PDEATHSIG); and from the main thread it would put its own
+    answer to SIGTERM in place of gtloop's.
+    """
+    outcome: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            start()
+        except BaseException as e:
+            outcome.put(e)
+            return
+        outcome.put(None)
+        threading.Event().wait()
+
+    threading.Thread(target=run, name="gtloop-ray", daemon=True).start()
+    if (error := outcome.get()) is not None:
+        raise error
 
 
 def _unreachable(address: str, error: Exception) -> Unreachable:
