@@ -13,6 +13,11 @@ import runs
 RAY = {"run__executor": "ray"}
 
 
+def ray_processes() -> set[psutil.Process]:
+    """Those of every Ray that gtloop started."""
+    return {p for p in psutil.process_iter(["cmdline"]) if "gtloop-ray-" in " ".join(p.info["cmdline"] or [])}
+
+
 def test_a_run_decides_as_one_with_local_does(tmp_path: Path) -> None:
     images, truth = runs.make_images(tmp_path, 180)
     for executor in ("local", "ray"):
@@ -29,17 +34,18 @@ def test_a_driver_that_is_killed_leaves_nothing_running_and_resumes(tmp_path: Pa
     images, truth = runs.make_images(tmp_path, 180)
     given = runs.settings(images, truth, **RAY)
     root = tmp_path / "killed" / "run"
+    before = ray_processes()
     killed = runs.spawn(root, given, kill_at=17)
     killed.join()
     assert killed.exitcode == -9
-    started = [p for p in psutil.process_iter(["cmdline"]) if "gtloop-ray-" in " ".join(p.info["cmdline"] or [])]
+    started = ray_processes() - before
     resumed = runs.spawn(root, given)
     resumed.join()
     assert resumed.exitcode == 0
     whole = tmp_path / "whole" / "run"
     runs.run_here(whole, runs.settings(images, truth), yes=True)
     assert runs.facts(root) == runs.facts(whole)
-    _, left = psutil.wait_procs(started, timeout=60)
+    _, left = psutil.wait_procs(list(started), timeout=60)
     assert not left
 
 
