@@ -1,21 +1,30 @@
-"""Pool prediction as a run does it, against a bare loop of the same model, and against one image at a time.
+"""How fast a pool is predicted, against what one writes by hand with the same model.
 
     python benchmarks/predict.py --task bbox --images 400
+    python benchmarks/predict.py --size 1920x1080 --images 60 --ways run,bare,loader,ray
+    python benchmarks/predict.py --executor ray --ways run,ray
+    python benchmarks/predict.py --detector ultralytics -o detectors.ultralytics.scratch=true --ways run,ultralytics
 
-Three ways over the same images with the same fitted model, decoder and batch size:
+Ways over the same images with the same fitted model and batch size (``--ways``):
 
-- ``run``: ``gtloop.vision.predict_rows``: executor ``local``, the task's features and slices, shards synced to disk;
+- ``run``: ``gtloop.vision.predict_rows``: executor, the task's features and slices, shards synced to disk;
 - ``bare``: what one writes by hand: threads decode and prepare ahead, a loop over batches, results in a list;
-- ``one``: no threads, no batches: open, prepare and predict an image, then the next.
+- ``one``: no threads, no batches: open, prepare and predict an image, then the next;
+- ``loader``: a torch DataLoader whose ``--workers`` processes decode and prepare, a loop over its batches;
+- ``ray``: Ray Data by hand: ``map_batches`` over the paths with ``--workers`` actors, results taken as they come;
+- ``ultralytics``: that library's own ``predict(source=folder, stream=True)``; with its detector only.
 
-They take turns, ``--rounds`` times, after one turn that is not counted; ratios are of median throughputs. The goal is
-``run/bare`` of 0.95 or more. Pictures are generated JPEGs (320 x 240, or ``--size``).
+They take turns, ``--rounds`` times, after one turn that is not counted (Ray starts in it); ratios are of median
+throughputs. The goal is 0.95 or more of the best of the others. Pictures are generated JPEGs (``--size``).
+What is written by hand decodes whole images, as one does; ``--reduced`` has it decode large JPEGs at the scale that the
+detector asks for, as gtloop does.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -37,6 +46,7 @@ from gtloop.run import run_or_resume
 from gtloop.vision import predict_rows
 from gtloop_plugins.demo.scenes import write_dataset
 from gtloop_plugins.demo.species import SPECIES
+from gtloop_plugins.executors.ray import cluster
 
 LEDGER = "ledger.sqlite"
 CLASSES = {"bbox": ("bird",), "classification": SPECIES, "segmentation": ("background", "bird")}
@@ -51,6 +61,7 @@ def job_of(folder: Path, a: argparse.Namespace) -> Job:
         "run.classes": CLASSES[a.task],
         "run.annotator": "files",
         "run.detector": a.detector,
+        "run.executor": a.executor,
     }
     if a.task == "segmentation":
         flags["tasks.segmentation"] = {"background": "background"}
@@ -72,26 +83,94 @@ def fitted(job: Job, examples: int) -> str:
     return "models/bench"
 
 
-def bare(job: Job, model: str, items: list[Item], batch: int) -> int:
-    """The loop that a person writes: threads decode two batches ahead."""
-    detector = job.plugins.detector
-    loaded = detector.load(job.root / model)
-    found: list[Any] = []
-    with ThreadPoolExecutor() as pool:
-        ahead = [pool.submit(lambda i=i: detector.prepare(open_image(i.uri), i)) for i in items[: 2 * batch]]
-        for start in range(0, len(items), batch):
-            prepared = [f.result() for f in ahead[:batch]]
-            more = items[start + 2 * batch : start + 3 * batch]
-            ahead = ahead[batch:] + [pool.submit(lambda i=i: detector.prepare(open_image(i.uri), i)) for i in more]
-            found += detector.predict_batch(loaded, prepared)
-    return len(found)
+class ByHand:
+    """The ways that a person writes, on one job with one model."""
+
+    def __init__(self, job: Job, model: str, a: argparse.Namespace) -> None:
+        self.detector, self.folder = job.plugins.detector, job.root / model
+        self.items = [job.items[row] for row in range(len(job.items))]
+        self.source = str(job.settings.run.source)
+        self.batch, self.workers, self.reduced = self.detector.batch_size, a.workers, a.reduced
+
+    def prepared(self, item: Item) -> Any:
+        least = self.detector.least_size(*item.display_size) if self.reduced and item.display_size else None
+        return self.detector.prepare(open_image(item.uri, least=least), item)
+
+    def bare(self) -> int:
+        """Threads decode two batches ahead."""
+        loaded, batch, items = self.detector.load(self.folder), self.batch, self.items
+        found: list[Any] = []
+        with ThreadPoolExecutor() as pool:
+            ahead = [pool.submit(self.prepared, i) for i in items[: 2 * batch]]
+            for start in range(0, len(items), batch):
+                prepared = [f.result() for f in ahead[:batch]]
+                more = items[start + 2 * batch : start + 3 * batch]
+                ahead = ahead[batch:] + [pool.submit(self.prepared, i) for i in more]
+                found += self.detector.predict_batch(loaded, prepared)
+        return len(found)
+
+    def one(self) -> int:
+        """Image after image."""
+        loaded = self.detector.load(self.folder)
+        return sum(len(self.detector.predict_batch(loaded, [self.prepared(i)])) for i in self.items)
+
+    def loader(self) -> int:
+        """A DataLoader: the model computes in this process."""
+        from torch.utils.data import DataLoader
+
+        loaded = self.detector.load(self.folder)
+        batches: Any = DataLoader(
+            Prepared(self),  # type: ignore[arg-type]
+            batch_size=self.batch,
+            num_workers=self.workers,
+            collate_fn=list,
+        )
+        return sum(len(self.detector.predict_batch(loaded, prepared)) for prepared in batches)
+
+    def ray(self) -> int:
+        """Ray Data: each actor decodes and predicts."""
+        import ray
+
+        cluster.join(cluster.LOCAL)
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        rows = ray.data.from_items([{"at": at} for at in range(len(self.items))], override_num_blocks=4 * self.workers)
+        pool = ray.data.ActorPoolStrategy(size=self.workers)
+        made = rows.map_batches(Predictor, fn_constructor_args=(self,), batch_size=self.batch, compute=pool, num_cpus=1)
+        return sum(len(batch["raw"]) for batch in made.iter_batches(batch_size=self.batch))
+
+    def ultralytics(self) -> int:
+        """The library's own stream, at the same size, with the same network."""
+        from ultralytics import YOLO
+
+        yolo = YOLO("yolo26n.yaml", verbose=False)
+        yolo.model = self.detector.load(self.folder).net
+        size = self.detector.options.imgsz
+        return sum(1 for _ in yolo.predict(self.source, stream=True, batch=self.batch, imgsz=size, verbose=False))
 
 
-def one(job: Job, model: str, items: list[Item]) -> int:
-    """Image after image."""
-    detector = job.plugins.detector
-    loaded = detector.load(job.root / model)
-    return sum(len(detector.predict_batch(loaded, [detector.prepare(open_image(i.uri), i)])) for i in items)
+class Prepared:
+    """A data set of prepared images."""
+
+    def __init__(self, by_hand: ByHand) -> None:
+        self.by_hand = by_hand
+
+    def __len__(self) -> int:
+        return len(self.by_hand.items)
+
+    def __getitem__(self, at: int) -> Any:
+        return self.by_hand.prepared(self.by_hand.items[at])
+
+
+class Predictor:
+    """What Ray Data's actors do."""
+
+    def __init__(self, by_hand: ByHand) -> None:
+        self.by_hand = by_hand
+        self.loaded = by_hand.detector.load(by_hand.folder)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
+        prepared = [self.by_hand.prepared(self.by_hand.items[at]) for at in batch["at"]]
+        return {"raw": [json.dumps(raw) for raw in self.by_hand.detector.predict_batch(self.loaded, prepared)]}
 
 
 def main() -> None:
@@ -101,6 +180,10 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--size", default="320x240", help="width x height of the pictures")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--executor", default="local", help="of run")
+    parser.add_argument("--ways", default="run,bare,one", help="run first, then those that it is compared with")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes of loader, actors of ray")
+    parser.add_argument("--reduced", action="store_true", help="all decode large JPEGs at reduced scale")
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: as it likes")
     parser.add_argument("-o", dest="options", action="append", default=[], metavar="KEY=VALUE", help="any option")
     a = parser.parse_args()
@@ -114,14 +197,17 @@ def main() -> None:
         write_dataset(folder, a.images, seed=7, size=(width, height), task=a.task)
         job = job_of(folder, a)
         model = fitted(job, 12)
-        items = [job.items[row] for row in range(len(job.items))]
         rows = np.arange(len(job.items), dtype=np.int32)
-        batch = job.plugins.detector.batch_size
+        by_hand = ByHand(job, model, a)
         ways: dict[str, Callable[[int], Any]] = {
             "run": lambda k: predict_rows(job, f"bench{k}", model, rows),
-            "bare": lambda k: bare(job, model, items, batch),
-            "one": lambda k: one(job, model, items),
+            "bare": lambda _: by_hand.bare(),
+            "one": lambda _: by_hand.one(),
+            "loader": lambda _: by_hand.loader(),
+            "ray": lambda _: by_hand.ray(),
+            "ultralytics": lambda _: by_hand.ultralytics(),
         }
+        ways = {way: ways[way] for way in a.ways.split(",")}
         seconds: dict[str, list[float]] = {way: [] for way in ways}
         for k in range(a.rounds + 1):
             for way, work in ways.items():
@@ -130,17 +216,18 @@ def main() -> None:
                 if k:
                     seconds[way].append(time.perf_counter() - started)
         job.ledger.close()
-    speed = {way: len(items) / statistics.median(s) for way, s in seconds.items()}
+    speed = {way: len(rows) / statistics.median(s) for way, s in seconds.items()}
     print(
         json.dumps(
             {
                 "task": a.task,
                 "detector": a.detector,
-                "images": len(items),
-                "batch": batch,
+                "executor": a.executor,
+                "size": a.size,
+                "images": len(rows),
+                "batch": by_hand.batch,
                 "images_per_second": {way: round(v, 2) for way, v in speed.items()},
-                "run/bare": round(speed["run"] / speed["bare"], 3),
-                "run/one": round(speed["run"] / speed["one"], 3),
+                **{f"run/{way}": round(speed["run"] / speed[way], 3) for way in ways if "run" in ways and way != "run"},
                 "seconds": {way: [round(s, 2) for s in of] for way, of in seconds.items()},
             }
         )

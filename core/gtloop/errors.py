@@ -13,7 +13,7 @@ GtloopError                     exit code 1
 ├── BadLabels                   a truth, predictions or answers file
 ├── BadAnswer                   one answer that does not fit its form
 ├── NotEnoughData               a detector was given too little to fit
-├── Unreachable                 the service of an annotator does not answer
+├── Unreachable                 the service of an annotator or an executor does not answer
 ├── RunError                    the run folder: missing, other version, changed, locked
 └── PluginFault                 a plugin broke its contract
 """
@@ -83,7 +83,7 @@ class NotEnoughData(GtloopError):
 
 
 class Unreachable(GtloopError):
-    """An annotator's service does not answer."""
+    """The service of an annotator or an executor does not answer."""
 
 
 class RunError(GtloopError):

@@ -73,7 +73,7 @@ class Header(NamedTuple):
     format: str
 
 
-def open_image(uri: str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_image(uri: str, *, max_pixels: int = MAX_PIXELS, least: tuple[int, int] | None = None) -> Image.Image:
     """Decode an image: RGB uint8, display frame, (height, width) after EXIF transposition.
 
     Alpha is composited on white; an animation gives its first frame; 16-bit gray is divided by 257.
@@ -81,6 +81,8 @@ def open_image(uri: str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     Args:
         uri: A local path, a ``file://`` URI, or a URL that ``gtloop.remote`` reads.
         max_pixels: Larger images are refused from their header; at most ``MAX_PIXELS``.
+        least: (width, height) of the display frame that will do: a JPEG is decoded at a half, a quarter or an eighth
+            if that is as large.
 
     Raises:
         BadImage: Unreadable, truncated, empty, not an image, or too large; the text is the reason.
@@ -88,6 +90,8 @@ def open_image(uri: str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
             image's fault.
     """
     with _opened(uri, max_pixels) as (image, _):
+        if least is not None and image.format == "JPEG":
+            image.draft(None, least if _orientation(image) < 5 else least[::-1])
         return _display(image)
 
 

@@ -422,11 +422,11 @@ class Example:
     item: Item
     payload: Payload
 
-    def open(self) -> Image.Image:
-        """The decoded image, RGB, in the display frame."""
+    def open(self, least: tuple[int, int] | None = None) -> Image.Image:
+        """The decoded image, RGB, in the display frame; ``least`` as for ``gtloop.images.open_image``."""
         from gtloop.images import open_image
 
-        return open_image(self.item.uri)
+        return open_image(self.item.uri, least=least)
 
 
 class Detector(Plugin):
@@ -483,6 +483,14 @@ class Detector(Plugin):
     @abstractmethod
     def load(self, workdir: Path | None) -> Any:
         """The model that ``fit`` left, ready to predict (None: a detector that is not trainable)."""
+
+    def least_size(self, width: int, height: int) -> tuple[int, int] | None:
+        """(width, height) from which on ``prepare`` needs no more of an image of that size; None: the whole image.
+
+        All in display pixels. A JPEG is then decoded at a half, a quarter or an eighth, never below, which is several
+        times faster; ``prepare`` has the whole image's size from the item.
+        """
+        return None
 
     @abstractmethod
     def prepare(self, image: Image.Image | None, item: Item) -> Any:
@@ -652,6 +660,13 @@ class Executor(Plugin):
     """Where fits and predictions run: decoding, batching, devices."""
 
     kind = "executor"
+
+    def check(self) -> None:
+        """Look whether what it runs on is there; asked once, before people are.
+
+        Raises:
+            GtloopError: It is not; one line that says what to do.
+        """
 
     @abstractmethod
     def fit(

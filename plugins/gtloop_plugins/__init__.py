@@ -85,8 +85,9 @@ def gtloop_formats() -> list[type[Format]]:
 @gtloop.hookimpl
 def gtloop_executors() -> list[type[Executor]]:
     from gtloop_plugins.executors.local import Local
+    from gtloop_plugins.executors.ray import Ray
 
-    return [Local]
+    return [Local, Ray]
 
 
 @gtloop.hookimpl

@@ -23,7 +23,7 @@ LONGER = {
 }
 HEAVY = (
     *("torch", "torchvision", "timm", "sqlalchemy", "pyarrow", "scipy", "matplotlib", "jinja2"),
-    *("fastapi", "uvicorn", "boto3", "botocore", "itsdangerous"),
+    *("fastapi", "uvicorn", "boto3", "botocore", "itsdangerous", "ray"),
 )
 MAY_IMPORT = {("commands/demo.py", "gtloop_plugins.demo")}
 """(plugin, other plugin) pairs that are no accident: the demo command is the door of the demo's pictures."""

@@ -31,6 +31,7 @@ from gtloop_plugins.detectors.stub import Stub
 from gtloop_plugins.detectors.torchvision import TorchvisionDetector
 from gtloop_plugins.detectors.ultralytics import UltralyticsDetector
 from gtloop_plugins.executors.local import Local
+from gtloop_plugins.executors.ray import Ray
 from gtloop_plugins.formats.coco import Coco
 from gtloop_plugins.formats.csvfile import CsvFile
 from gtloop_plugins.formats.folder import ClassFolders
@@ -257,6 +258,13 @@ class TestLocal(ExecutorContract):
 class TestLocalOneByOne(ExecutorContract):
     plugin = Local
     options = {"decoders": 1, "batch_size": 1}
+
+
+class TestRay(ExecutorContract):
+    """In two real processes of one Ray, which starts once in a session of tests."""
+
+    plugin = Ray
+    options = {"min_actors": 2, "max_actors": 2}
 
 
 class TestWebhook(ObserverContract):

@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 
 from gtloop.errors import ConfigError, NotEnoughData, PluginFault, RunError
+from gtloop.images import open_image
+from gtloop.inference import decode
 from gtloop.interfaces import Context, Example, Form
 from gtloop.labels import RawBoxes, RawClasses
 from gtloop.records import Item
@@ -162,6 +164,19 @@ def test_working_size_needs_no_padding(size: tuple[int, int]) -> None:
     assert GRID <= min(w, h) <= max(w, h) <= LONGEST
     if size == (320, 240):
         assert 0.85 < w * h / (320 * 240) < 1.15
+
+
+@pytest.mark.parametrize("task", ["bbox", "classification"])
+def test_large_jpegs_are_decoded_at_reduced_scale(tmp_path: Path, task: str) -> None:
+    image, _ = square(np.random.default_rng(0), "red", (1280, 960))
+    image.resize((320, 240)).resize(image.size, Image.Resampling.BICUBIC).save(tmp_path / "a.jpg", quality=92)
+    item = Item(row=0, id="0", name="a.jpg", uri=str(tmp_path / "a.jpg"), width=1280, height=960)
+    d = detector(task)
+    whole, reduced = d.prepare(open_image(item.uri), item), decode(d, item).prepared
+    assert open_image(item.uri, least=d.least_size(1280, 960)).width < 1280
+    assert reduced["size"] == whole["size"] == (1280, 960)
+    assert reduced["image"].shape == whole["image"].shape
+    assert np.abs(reduced["image"].astype(int) - whole["image"]).mean() < 1.0
 
 
 def test_views_keep_boxes_on_their_objects() -> None:

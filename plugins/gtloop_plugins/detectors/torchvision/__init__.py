@@ -23,7 +23,17 @@ from gtloop.errors import ConfigError, NotEnoughData, RunError, UsageError
 from gtloop.interfaces import Context, Detector, Example, Options, Progress, quiet
 from gtloop.labels import ClassLabel
 from gtloop.records import Item, Raw
-from gtloop_plugins.detectors.torchvision import boxes, classes, dense, embedding, images, named, segments, weights
+from gtloop_plugins.detectors.torchvision import (
+    boxes,
+    classes,
+    dense,
+    devices,
+    embedding,
+    images,
+    named,
+    segments,
+    weights,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -74,14 +84,16 @@ class TorchvisionOptions(Options):
         "finetune", description="classification: train the backbone too, or only a linear output (quick)"
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one")
+    half: bool = Field(True, description="CUDA: predict in half precision")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Model:
-    """A model that is ready to predict."""
+    """A model that is ready to predict, ``together`` images at once at most."""
 
     net: Any
     device: Any
+    together: int
 
 
 class TorchvisionDetector(Detector):
@@ -99,6 +111,7 @@ class TorchvisionDetector(Detector):
         super().__init__(options, context)
         self._task = context.task.name if context.task else context.form.task if context.form else "bbox"
         self._named = named.choose(options, context, self._task)
+        self._together = self.batch_size
 
     def check(self, items: Iterable[Item]) -> None:
         """Whether the device is there, where one is named."""
@@ -128,7 +141,7 @@ class TorchvisionDetector(Detector):
             )
         device = self._device()
         start = None if init is None else self._saved(init)
-        prepared = [self.prepare(example.open(), example.item) for example in examples]
+        prepared = [self._open(example) for example in examples]
         if self._named:
             state, figures = self._named.fit(
                 examples, prepared, device, seed=seed, init=start, effort=effort, progress=progress
@@ -188,7 +201,17 @@ class TorchvisionDetector(Detector):
             net = named.for_prediction(net)
         else:
             weights.fold_batch_norm(net["body"])
-        return Model(net.to(device, memory_format=torch.channels_last).eval(), device)
+        model = Model(net.to(device, memory_format=torch.channels_last).eval(), device, self._together)
+        if device.type == "cuda":
+            model.together = self._together = self.batch_size = self._most_together(model)  # type: ignore[misc]
+        elif not self._named and self._task != "classification":
+            model.together = 1  # features of several images don't fit into caches: measured, a third faster
+        return model
+
+    def least_size(self, width: int, height: int) -> tuple[int, int] | None:
+        """Twice the working size, so that hardly anything is lost; the whole image for torchvision's classifiers."""
+        working = self._working_size(width, height)
+        return None if working is None else (2 * working[0], 2 * working[1])
 
     def prepare(self, image: Image.Image | None, item: Item) -> dict[str, Any]:
         """Shrink one image.
@@ -198,9 +221,16 @@ class TorchvisionDetector(Detector):
         """
         if image is None:
             raise UsageError("detector 'torchvision' needs the images themselves")
-        width, height = image.size
+        size = item.display_size or image.size
+        working = self._working_size(*size)
+        if self._named and working is None:
+            return {"image": self._named.square(image), "size": size}
+        return {"image": images.shrink(image, working or size), "size": size}
+
+    def _working_size(self, width: int, height: int) -> tuple[int, int] | None:
+        """(width, height) at which an image is looked at; None where a classifier of torchvision's makes it square."""
         if self._named and self._task == "classification":
-            return {"image": self._named.square(image), "size": (width, height)}
+            return None
         if self._task == "bbox":
             area = 0.75 * self.options.image_size**2
         elif self._task == "segmentation":
@@ -209,23 +239,38 @@ class TorchvisionDetector(Detector):
             # Few pixels are worth no more than a fourfold enlargement: digits stay quick.
             side = min(max(4.0 * (width * height) ** 0.5, SMALLEST_CLASS_SIDE), float(self.options.class_size))
             area = side**2
-        return {"image": images.shrink(image, images.working_size(width, height, area)), "size": (width, height)}
+        return images.working_size(width, height, area)
+
+    def _open(self, example: Example) -> dict[str, Any]:
+        """An example prepared as it will be for predicting it."""
+        size = example.item.display_size
+        return self.prepare(example.open(self.least_size(*size) if size else None), example.item)
 
     def predict_batch(self, model: Model, prepared: Sequence[Any]) -> list[Raw]:
         """``RawBoxes``, ``RawClasses`` or ``RawMasks`` for each image, in display pixels."""
+        raws, model.together = devices.halving(lambda n: self._predict(model, prepared, n), model.together)
+        return raws
+
+    def _predict(self, model: Model, prepared: Sequence[Any], together: int) -> list[Raw]:
         import torch
 
-        # Features of several large images don't fit into a CPU's caches: measured, one at a time is a third faster.
-        together = 1 if model.device.type == "cpu" else self.batch_size
-        with torch.inference_mode():
+        with torch.inference_mode(), devices.half(model.device, self.options.half and model.device.type == "cuda"):
             if self._named:
-                return self._named.predict(model.net, prepared, model.device, self.batch_size)
+                return self._named.predict(model.net, prepared, model.device, together)
             if self._task == "bbox":
                 return boxes.predict(model.net, prepared, model.device, together, mirror=self.options.mirror)
             if self._task == "segmentation":
                 n = len(self.context.categories)
                 return segments.predict(model.net, prepared, model.device, together, n, mirror=self.options.mirror)
-            return classes.predict(model.net, prepared, model.device, self.batch_size)
+            return classes.predict(model.net, prepared, model.device, together)
+
+    def _most_together(self, model: Model) -> int:
+        """How many 4:3 images the device takes at once, from what it took the last time on."""
+        from PIL import Image
+
+        item = Item(row=0, id="", name="", uri="", width=1024, height=768)
+        one = self.prepare(Image.new("RGB", (1024, 768)), item)
+        return devices.most_together(lambda n: self._predict(model, [one] * n, n), self._together)
 
     def embedder(self) -> embedding.Embedder:
         """The backbone with ImageNet weights; the same whatever the task."""

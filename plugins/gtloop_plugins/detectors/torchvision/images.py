@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gtloop_plugins.detectors.torchvision.devices import moved
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -40,7 +42,7 @@ def to_tensor(arrays: list[ImageArray], device: Any) -> Any:
     """Stack (H, W, 3) uint8 images of one size into (N, 3, H, W) float32 in [-1, 1], channels last."""
     import torch
 
-    batch = torch.from_numpy(np.ascontiguousarray(np.stack(arrays))).to(device)
+    batch = moved(np.ascontiguousarray(np.stack(arrays)), device)
     # A permuted NHWC tensor is already channels_last: no copy.
     return batch.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1.0)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from gtloop.errors import RunError
 from gtloop.interfaces import Progress
+from gtloop_plugins.detectors.torchvision.devices import moved
 from gtloop_plugins.detectors.torchvision.images import ImageArray, by_size
 from gtloop_plugins.detectors.torchvision.schedule import Indices, hold_out, optimise, schedule_for
 
@@ -85,7 +86,7 @@ def unit_tensor(arrays: list[ImageArray], device: Any) -> Any:
     """Stack (H, W, 3) uint8 images of one size into (N, 3, H, W) float32 in [0, 1], channels last."""
     import torch
 
-    batch = torch.from_numpy(np.ascontiguousarray(np.stack(arrays))).to(device)
+    batch = moved(np.ascontiguousarray(np.stack(arrays)), device)
     return batch.permute(0, 3, 1, 2).to(torch.float32).div_(255.0)
 
 
