@@ -23,11 +23,11 @@ help: ## list the targets
 demo: $(VENV)/.all ## install, then label generated pictures to a finished report in demo/ (offline)
 	$(BIN)/gtloop demo --out demo
 
-test: $(VENV)/.dev ## install, then run all tests but the slow ones
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev ## install, then run all tests but the slow ones, in two processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/.dev ## the slow tests: real fits that are killed, many random kills
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 check: $(VENV)/.dev ## format, lint, types
 	$(BIN)/ruff format --check core plugins tests benchmarks

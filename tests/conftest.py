@@ -13,6 +13,9 @@ import pytest
 if TYPE_CHECKING:
     from postgres import Server
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # the processes of `make test` share the cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 pytest_plugins = ["gtloop.testing.pytest_plugin"]
 
 sys.path.insert(0, str(Path(__file__).parent / "e2e"))
