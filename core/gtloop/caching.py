@@ -60,34 +60,28 @@ def fitted(
     return found
 
 
-def predicted(
-    job: Job, detector: Detector, model: Path | None, rows: Rows, shard: Path, write: Callable[[], None]
-) -> None:
-    """Make the file ``shard``, predictions of a fitted model for ``rows``, unless an equal one is kept.
+def predictions(job: Job, detector: Detector, model: Path | None, rows: Rows) -> Path | None:
+    """The file that keeps, or is to keep, predictions of a fitted model for ``rows``; None where none does.
 
-    Only what was fitted is kept: a detector that does not train may read files that no key knows of. Nor is a shard
-    that lacks images which can't be read.
+    Only what was fitted is kept: a detector that does not train may read files that no key knows of.
     """
     kept = folder()
     if kept is None or model is None or not detector.trainable:
-        write()
-        return
-    cut = job.cut
-    key = _key("predict", *_who(job), _digest_of(model), _images(job, rows), rows.tolist(), cut)
-    home = kept / "predictions" / f"{key}.parquet"
-    if home.is_file():
-        shard.parent.mkdir(parents=True, exist_ok=True)
-        tmp = _scratch(shard)
-        shutil.copyfile(home, tmp)
-        tmp.replace(shard)
-        return
-    write()
-    if len(job.store.read_path(str(shard.relative_to(job.root)), ["row"])["row"]) == len(rows):
-        home.parent.mkdir(parents=True, exist_ok=True)
-        tmp = _scratch(home)
-        shutil.copyfile(shard, tmp)
-        _sync(tmp)
-        tmp.replace(home)
+        return None
+    key = _key("predict", *_who(job), _digest_of(model), _images(job, rows), rows.tolist(), job.cut)
+    return kept / "predictions" / f"{key}.parquet"
+
+
+def copied(source: Path | None, to: Path) -> bool:
+    """Whether there is a ``source``, which is ``to`` then, whole and safe."""
+    if source is None or not source.is_file():
+        return False
+    to.parent.mkdir(parents=True, exist_ok=True)
+    tmp = _scratch(to)
+    shutil.copyfile(source, tmp)
+    _sync(tmp)
+    tmp.replace(to)
+    return True
 
 
 def _who(job: Job) -> tuple[Any, ...]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -143,6 +143,9 @@ class Embedder(Detector):
     def load(self, workdir: Path | None) -> Any:
         return self.detector.embedder()
 
+    def least_size(self, width: int, height: int) -> tuple[int, int] | None:
+        return self.detector.least_size(width, height)
+
     def prepare(self, image: Any, item: Item) -> Any:
         return self.detector.prepare(image, item)
 
@@ -159,23 +162,42 @@ class _Work(NamedTuple):
     columns: Callable[[Job, list[Predicted]], dict[str, Any]]
 
 
+class _Shard(NamedTuple):
+    """A file of predictions to write, and the rows that it is of."""
+
+    path: str
+    rows: Rows
+    kept: Path | None
+    """Where it is kept for other runs, too."""
+
+
 def _write_shards(job: Job, folder: str, rows: Rows, work: _Work) -> tuple[list[Path], dict[int, str]]:
     """Paths of the shards of ``rows``, those that are there kept; unreadable rows with their reasons."""
+    starts = range(0, len(rows), SHARD)
+    whole = {f"{folder}/part-{k:05d}.parquet": rows[start : start + SHARD] for k, start in enumerate(starts)}
+    todo = [shard for path, own in whole.items() if (shard := _lacking(job, work, path, own)) is not None]
+    predicted = _stream(job, work, [shard.rows for shard in todo], len(rows))
+    for shard in todo:
+        _write_shard(job, shard.path, work, shard.rows, islice(predicted, len(shard.rows)))
+        if shard.kept is not None and len(job.store.read_path(shard.path, ["row"])["row"]) == len(shard.rows):
+            caching.copied(job.root / shard.path, shard.kept)
+    next(predicted, None)  # so that it ends by itself
     bad: dict[int, str] = {}
-    paths: list[Path] = []
-    for number, start in enumerate(range(0, len(rows), SHARD)):
-        path = f"{folder}/part-{number:05d}.parquet"
-        paths.append(job.root / path)
-        shard = rows[start : start + SHARD]
-        if not paths[-1].exists() or not _is_of(job, path, shard):
-            make = partial(_write_shard, job, path, work, shard, start, len(rows))
-            caching.predicted(job, work.detector, work.model, shard, paths[-1], make)
-        done = job.store.read_path(path, ["row"])["row"]
-        if len(np.setdiff1d(shard, done)):
+    for path, own in whole.items():
+        if len(np.setdiff1d(own, job.store.read_path(path, ["row"])["row"])):
             bad.update(_faults(job, path))
+    paths = [job.root / path for path in whole]
     for old in set((job.root / folder).glob("part-*.parquet")) - set(paths):
         old.unlink()
     return paths, bad
+
+
+def _lacking(job: Job, work: _Work, path: str, rows: Rows) -> _Shard | None:
+    """What is to be predicted; None where the shard is there, or an equal one was kept."""
+    if (job.root / path).exists() and _is_of(job, path, rows):
+        return None
+    kept = caching.predictions(job, work.detector, work.model, rows)
+    return None if caching.copied(kept, job.root / path) else _Shard(path, rows, kept)
 
 
 def _is_of(job: Job, path: str, shard: Rows) -> bool:
@@ -196,14 +218,14 @@ def _faults(job: Job, path: str) -> dict[int, str]:
     return {int(r): why for r, why in zip(t["row"], t["reason"], strict=True)}
 
 
-def _write_shard(job: Job, path: str, work: _Work, shard: Rows, start: int, total: int) -> None:
+def _write_shard(job: Job, path: str, work: _Work, shard: Rows, predicted: Iterable[Predicted]) -> None:
     """One shard; the images that can't be read go to a file beside it."""
-    good: list[Predicted] = []
-    bad: list[Predicted] = []
     with blame("detector", job.plugins.detector.name, work.step):
-        for p in _stream(job, work, shard, start, total):
-            (good if p.raw is not None else bad).append(p)
-    good.sort(key=lambda p: p.item.row)  # as the shard is, whatever order an executor keeps
+        found = list(predicted)
+    if [p.item.row for p in found] != shard.tolist():
+        name = job.plugins.executor.name
+        raise PluginFault(f"executor {name!r} must predict every item, in order; see: gtloop plugins check {name}")
+    good, bad = [p for p in found if p.raw is not None], [p for p in found if p.raw is None]
     if len(bad) == len(shard) and gone(job, len(bad)):
         raise SourceError(GONE.format(n=len(bad), name=bad[0].item.name, reason=bad[0].fault))
     if bad:
@@ -267,8 +289,12 @@ def _features(job: Job, name: str, raw: Raw) -> NDArray[np.float32]:
     return found
 
 
-def _stream(job: Job, work: _Work, shard: Rows, start: int, everything: int) -> Iterator[Predicted]:
-    def progress(step: str, done: int, total: int | None, note: str = "") -> None:
-        job.progress(work.step, start + done, everything, note)
+def _stream(job: Job, work: _Work, shards: Sequence[Rows], everything: int) -> Iterator[Predicted]:
+    """Predictions of the rows of shards, one after the other: a model is loaded once for all of them."""
+    there = everything - sum(map(len, shards))
 
-    yield from job.plugins.executor.predict(work.detector, work.model, job.items.some(shard), progress)
+    def progress(step: str, done: int, total: int | None, note: str = "") -> None:
+        job.progress(work.step, there + done, everything, note)
+
+    items = (item for rows in shards for item in job.items.some(rows))
+    yield from job.plugins.executor.predict(work.detector, work.model, items, progress)

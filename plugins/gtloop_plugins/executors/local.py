@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from pydantic import Field
@@ -15,12 +15,18 @@ from gtloop.errors import blame
 from gtloop.inference import Decoded, decode, predict_decoded
 from gtloop.interfaces import Detector, Example, Executor, Options, Predicted, Progress, quiet
 from gtloop.records import Item
+from gtloop.urls import local_path
+
+AT_URLS = 16
+"""Threads where images lie behind URLs."""
 
 
 class LocalOptions(Options):
     """Options of ``local``."""
 
-    decoders: int = Field(0, ge=0, description="threads that decode images; 0: one per processor, at most 8")
+    decoders: int = Field(
+        0, ge=0, description="threads that open images; 0: one per processor, at most 8; 16 for images behind URLs"
+    )
     batch_size: int = Field(0, ge=0, description="images predicted at once; 0: what the detector suggests")
 
 
@@ -65,8 +71,14 @@ class Local(Executor):
     def _batches(self, detector: Detector, items: Iterable[Item], size: int) -> Iterator[list[Decoded]]:
         """Batches in order; while one is worked on, the next two are being decoded."""
         stream = iter(items)
+        if not detector.opens_images:
+            while batch := [decode(detector, item) for item in islice(stream, size)]:
+                yield batch
+            return
+        first = list(islice(stream, 1))
+        stream = chain(first, stream)
         ahead: deque[Future[Decoded]] = deque()
-        pool = ThreadPoolExecutor(self.options.decoders or min(8, os.cpu_count() or 1), "gtloop-decode")
+        pool = ThreadPoolExecutor(self.options.decoders or _decoders(first), "gtloop-decode")
         try:
             while True:
                 ahead.extend(pool.submit(decode, detector, item) for item in islice(stream, 2 * size - len(ahead)))
@@ -77,3 +89,10 @@ class Local(Executor):
                 yield batch
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _decoders(first: Sequence[Item]) -> int:
+    """Threads for images such as these: those behind URLs are mostly waited for."""
+    if any(local_path(item.uri) is None for item in first):
+        return AT_URLS
+    return min(8, os.cpu_count() or 1)
