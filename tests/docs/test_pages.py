@@ -69,8 +69,9 @@ def _free_port() -> int:
 
 def test_skipped_blocks_are_few_and_their_make_targets_exist() -> None:
     skipped = [b for page in PAGES for b in blocks(page) if b.language in SHELLS and b.skipped]
-    # installing everything (2), waiting for a person at a page (3), an AWS account and real money (2)
-    assert len(skipped) <= 7, [b.where for b in skipped]
+    # installing everything (2), waiting for a person at a page (3), an AWS account and real money (2),
+    # a database server (2), a cluster (1)
+    assert len(skipped) <= 10, [b.where for b in skipped]
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.M))
     for block in skipped:
         assert len(block.marker.split()) > 3, f"{block.where}: skipped without a reason"
