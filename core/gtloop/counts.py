@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gtloop.bounds import Floats
 
@@ -69,6 +70,8 @@ def ladder(
 ) -> list[float]:
     """Thresholds, safest (highest) first: evenly spaced quantiles of all scores, ties kept together.
 
+    ``score_pool`` is in order, from low to high.
+
     Coverage runs from ``safest`` (default: the larger of 0.2 and what is expected to hold ``need``
     validation items) to 1. Validation and pool scores are pooled and the expected count is used, so
     that the ladder does not depend on which rows are validation. Empty if there is no validation or pool
@@ -77,10 +80,17 @@ def ladder(
     n = len(score_val)
     if n == 0 or len(score_pool) == 0 or n < need:
         return []
-    union = np.concatenate([score_val, score_pool])
-    union.sort()
-    union = union[::-1]
+    size = n + len(score_pool)
     first = max(SAFEST, need / n) if safest is None else safest
-    at = np.ceil(np.linspace(first, 1.0, rungs) * len(union) - 1e-9).astype(int)
-    at[-1] = len(union)
-    return [float(v) for v in np.unique(union[np.maximum(at, 1) - 1])[::-1]]
+    at = np.ceil(np.linspace(first, 1.0, rungs) * size - 1e-9).astype(int)
+    at[-1] = size
+    return np.unique(_of_both(np.sort(score_val), score_pool, size - np.maximum(at, 1)))[::-1].tolist()
+
+
+def _of_both(few: Floats, many: Floats, at: NDArray[np.int64]) -> Floats:
+    """What stands at places of ``few`` and ``many`` together, in order, each in order; without a copy of ``many``."""
+    places = np.searchsorted(many, few) + np.arange(len(few))
+    before = np.searchsorted(places, at)
+    next_few = np.minimum(before, len(few) - 1)
+    of_many = many[np.clip(at - before, 0, len(many) - 1)]
+    return np.where(places[next_few] == at, few[next_few], of_many)

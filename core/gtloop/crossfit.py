@@ -66,7 +66,7 @@ def to_deal(job: Job) -> Rows:
 
 def _dealt(job: Job, mask: np.ndarray) -> Rows:
     rows = np.flatnonzero(mask).astype(np.int32)
-    return rows[np.argsort(job.order("fold")[rows], kind="stable")]
+    return rows[np.argsort(job.order("fold", rows), kind="stable")]
 
 
 def fold_rows(job: Job, fold: int, folds: int) -> Rows:
@@ -80,4 +80,4 @@ def fold_rows(job: Job, fold: int, folds: int) -> Rows:
 def reference_rows(job: Job) -> Rows:
     """A random sample of the pool, on which fold models are ranked."""
     pool = job.state.rows(POOL)
-    return np.sort(pool[np.argsort(job.order("reference")[pool], kind="stable")][:REFERENCE])
+    return np.sort(pool[np.argsort(job.order("reference", pool), kind="stable")][:REFERENCE])

@@ -80,7 +80,8 @@ class Evidence:
         score: (m,) image confidence, higher is better; with cross-fitting, its quantile under the
             model that made the prediction.
         quality: (m,) 1 - error in [0, 1] for validation rows, NaN for pool rows.
-        order: (m,) keys of the one fixed random order of validation values, drawn from the run's seed.
+        order: (m,) keys of the one fixed random order of validation values, drawn from the run's seed; what it says of
+            pool rows is not read.
         slice: (m,) names, from predictions only: an array, or ``Slices``.
         exact: (m,) False where a validation value is cross-fitted.
         uniform: A number that is uniform in (0, 1] and drawn apart from all else (``bounds.pool_test``); 1 is valid,

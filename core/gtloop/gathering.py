@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gtloop.bounds import Floats
 from gtloop.calibrating import Calibration, calibrations, held_out, uncalibrated
@@ -42,12 +43,12 @@ def gather(job: Job, model: Facts.Model, number: int) -> Gathered:
     own = _own_block(job, model.predicted, calibration)
     if not folds or not cross_fitting(job):
         rows, raw, quality, slices = own
-        evidence = Evidence(raw, quality, job.order("certify")[rows], slices, np.ones(len(rows), bool), uniform)
+        evidence = Evidence(raw, quality, _order(job, rows, quality), slices, np.ones(len(rows), bool), uniform)
         return Gathered(rows, raw, evidence, calibration)
     blocks = [_ranked(*own), *(fold_block(job, *fold) for fold in folds)]
     del own
     every, raw, ranked, y, names, exact = _joined(blocks)
-    evidence = Evidence(ranked, y, job.order("certify")[every], names, exact, uniform)
+    evidence = Evidence(ranked, y, _order(job, every, y), names, exact, uniform)
     return Gathered(every, raw, evidence, calibration)
 
 
@@ -74,6 +75,13 @@ def _joined(blocks: list[tuple[Any, ...]]) -> list[Any]:
     while columns:
         parts = columns.pop(0)
         found.append(Slices.joined(parts) if isinstance(parts[0], Slices) else np.concatenate(parts))
+    return found
+
+
+def _order(job: Job, rows: Rows, quality: Floats) -> NDArray[np.int32]:
+    """(m,) the place of each validation value in their one fixed random order; -1 in the pool."""
+    found, val = np.full(len(rows), -1, np.int32), np.flatnonzero(~np.isnan(quality))
+    found[val[np.argsort(job.order("certify", rows[val]), kind="stable")]] = np.arange(len(val))
     return found
 
 
@@ -107,13 +115,14 @@ def fold_block(job: Job, fold: Facts.Model, held_out: Rows, calibration: Calibra
 
 
 def quantile(values: Floats, reference: Floats) -> Floats:
-    """Share of the reference at or below each value; ties stay ties, order is kept."""
+    """Share of the reference, which is put in order, at or below each value; ties stay ties, order is kept."""
     if not len(reference):
         return values
-    ranked, found = np.sort(reference), np.empty(len(values))
+    reference.sort()
+    found = np.empty(len(values))
     for start in range(0, len(values), BLOCK):
         some = slice(start, start + BLOCK)
-        found[some] = np.searchsorted(ranked, values[some], side="right") / len(ranked)
+        found[some] = np.searchsorted(reference, values[some], side="right") / len(reference)
     return found
 
 

@@ -32,7 +32,7 @@ from gtloop.interfaces import (
     quiet,
 )
 from gtloop.items import Items
-from gtloop.keyed import rng
+from gtloop.keyed import random_keys
 from gtloop.known import LabelFiles, tell_lacking
 from gtloop.ledger import Ledger
 from gtloop.observing import Observers
@@ -194,9 +194,9 @@ class Job:
         """Least confidence of a predicted object, until a look chooses one out of fold."""
         return USUAL_CUT if self.settings.run.cut is None else self.settings.run.cut
 
-    def order(self, purpose: str) -> NDArray[np.float64]:
-        """One fixed random key a row, (n,); the same for a seed whatever happened in between."""
-        return rng(self.seed, purpose).random(len(self.items))
+    def order(self, purpose: str, rows: Rows) -> NDArray[np.float64]:
+        """One fixed random key of each of (n,) rows; the same for a seed whatever happened in between."""
+        return random_keys(rows, self.seed, purpose)
 
     def rebuild(self) -> None:
         """Take in changed settings, items or categories."""

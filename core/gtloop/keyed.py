@@ -9,8 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+_DRAWN = 1 << 18
+"""Numbers that are drawn at a time."""
 
 
 def _hash(key: tuple[str | int, ...], size: int) -> bytes:
@@ -25,6 +30,22 @@ def rng(*key: str | int) -> np.random.Generator:
     ``1`` and ``"1"`` are different keys; ``("a", "b")`` and ``("ab",)`` are, too.
     """
     return np.random.Generator(np.random.PCG64(int.from_bytes(_hash(key, 16), "big")))
+
+
+def random_keys(rows: NDArray[Any], *key: str | int) -> NDArray[np.float64]:
+    """A random number in [0, 1) for each of (n,) rows, in any order: that of a row depends on nothing but the key.
+
+    Numbers up to the largest row are drawn, a block at a time.
+    """
+    draw, found = rng(*key), np.empty(len(rows))
+    end = int(rows.max(initial=-1)) + 1
+    by_row = None if (rows[1:] > rows[:-1]).all() else np.argsort(rows, kind="stable")
+    ordered = rows if by_row is None else rows[by_row]
+    for start in range(0, end, _DRAWN):
+        drawn = draw.random(min(_DRAWN, end - start))
+        first, last = np.searchsorted(ordered, [start, start + _DRAWN])
+        found[slice(first, last) if by_row is None else by_row[first:last]] = drawn[ordered[first:last] - start]
+    return found
 
 
 def digest(*key: str | int, length: int = 16) -> str:

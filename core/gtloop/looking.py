@@ -73,7 +73,7 @@ def _write_evidence(job: Job, number: int, g: Gathered, accepted: NDArray[np.boo
             "score": e.score,
             "raw_score": g.raw_score,
             "quality": e.quality,
-            "order": np.asarray(e.order, np.float64),
+            "order": e.order,
             "slice": e.slices,
             "exact": e.exact,
             "accepted": accepted,

@@ -116,7 +116,7 @@ def items_needed(promise: Promise, target: float, delta: float) -> int:
 
 
 class _Region(NamedTuple):
-    """One slice: validation scores and qualities in their fixed random order, pool scores."""
+    """One slice: validation scores and qualities in their fixed random order, pool scores from low to high."""
 
     name: str
     members: tuple[str, ...]
@@ -133,11 +133,17 @@ class _Region(NamedTuple):
         val = val[np.argsort(evidence.order[val], kind="stable")]
         y = np.clip(evidence.quality[val], 0.0, 1.0)
         exact = bool(evidence.exact[val].all())
-        return cls(name, members, evidence.score[val], y, evidence.score[mine & is_pool], exact, evidence.uniform)
+        pool = evidence.score[mine & is_pool]
+        pool.sort()
+        return cls(name, members, evidence.score[val], y, pool, exact, evidence.uniform)
 
     def at(self, threshold: float) -> tuple[Floats, int]:
         """Validation qualities, in order, and the number of pool items at or above a threshold."""
-        return self.y[self.score >= threshold], int(np.count_nonzero(self.pool >= threshold))
+        return self.y[self.score >= threshold], self.above(threshold)
+
+    def above(self, threshold: float) -> int:
+        """The number of pool items at or above a threshold."""
+        return len(self.pool) - int(np.searchsorted(self.pool, threshold))
 
     def share(self, pool: int) -> str:
         """How many pool items a sentence is about."""
@@ -166,7 +172,7 @@ def _rungs(region: _Region, promise: Promise, delta: float, need: int) -> list[f
 def _passable(region: _Region, threshold: float, target: float, promise: Promise, delta: float) -> bool:
     """Whether as many faultless items as are expected there would show ``target``; from scores and counts alone."""
     n, size = len(region.y), len(region.y) + len(region.pool)
-    above = int(np.count_nonzero(region.score >= threshold) + np.count_nonzero(region.pool >= threshold))
+    above = int(np.count_nonzero(region.score >= threshold)) + region.above(threshold)
     ones, binary = np.ones(round(above * n / size)), promise.binary
     # the number is not that of the look, which no choice may know
     p, _ = pool_test(ones, above - len(ones), target, delta, "exact", binary, uniform=0.5)

@@ -37,7 +37,7 @@ def candidates(job: Job, rows: Rows) -> Rows:
     n = job.settings.loop.candidates
     if len(rows) <= n:
         return rows
-    keys = job.order(f"candidates-{job.state.turns}")[rows]
+    keys = job.order(f"candidates-{job.state.turns}", rows)
     return np.sort(rows[np.argpartition(keys, n)[:n]])
 
 

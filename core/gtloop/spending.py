@@ -72,7 +72,7 @@ def payable(job: Job, rows: Rows, accepted: Mask, is_pool: Mask) -> Mask:
         return accepted
     paid = bisect_right(range(1, labels + 1), left, key=lambda n: prices.fees(prices.machine_fee, bill.items, n))
     at = np.flatnonzero(accepted)
-    at = at[np.argsort(job.order("payable")[rows[at]], kind="stable")]
+    at = at[np.argsort(job.order("payable", rows[at]), kind="stable")]
     chosen = np.zeros(len(rows), np.bool_)
     chosen[at[np.cumsum(is_pool[at]) <= paid]] = True
     return chosen

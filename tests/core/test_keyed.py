@@ -63,3 +63,12 @@ def test_neighbouring_keys_are_unrelated() -> None:
     u = np.array([keyed.rng(0, "row", k).random() for k in range(4000)])
     assert abs(u.mean() - 0.5) < 5 * np.sqrt(1 / 12 / 4000)
     assert abs(np.corrcoef(u[:-1], u[1:])[0, 1]) < 5 / np.sqrt(4000)
+
+
+@pytest.mark.parametrize("drawn", [1, 7, 1 << 18])
+def test_keys_of_rows_are_those_of_one_draw(drawn: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyed, "_DRAWN", drawn)
+    whole = keyed.rng(3, "order").random(50)
+    for rows in ([], [0], [49], [3, 4, 20, 49], [20, 3, 49, 4], [5, 5, 2], range(50)):
+        some = np.array(rows, np.int32)
+        assert (keyed.random_keys(some, 3, "order") == whole[some]).all()

@@ -94,9 +94,12 @@ SCORES = st.lists(st.sampled_from([0.1, 0.2, 0.5, 0.51, 0.9, 0.95]) | st.floats(
 @given(SCORES, st.integers(20, 29), st.randoms())
 @settings(max_examples=50, deadline=None)
 def test_ladder_does_not_depend_on_which_rows_are_validation(scores, n, random):
-    first = ladder(np.array(scores[:n]), np.array(scores[n:]), 10)
+    first = ladder(np.array(scores[:n]), np.sort(scores[n:]), 10)
     random.shuffle(scores)
-    assert ladder(np.array(scores[:n]), np.array(scores[n:]), 10) == first
+    assert ladder(np.array(scores[:n]), np.sort(scores[n:]), 10) == first
+    assert set(first) <= set(scores)
+    share = np.linspace(max(0.2, 10 / n), 1, 33)
+    assert first == sorted({sorted(scores)[-max(int(np.ceil(s * len(scores) - 1e-9)), 1)] for s in share}, reverse=True)
     assert first == sorted(set(first), reverse=True)
     assert first[-1] == min(scores)
     assert np.mean(np.array(scores) >= first[0]) >= 10 / n - 1e-9
