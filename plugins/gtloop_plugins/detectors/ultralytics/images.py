@@ -59,12 +59,12 @@ def stored(image: Image.Image, short: int | None, long: int) -> Image.Image:
 
 
 def to_tensor(arrays: list[ImageArray], device: Any, stride: int = GRID) -> Any:
-    """(N, 3, H, W) float32 in [0, 1] of images of one size; padded right and below to multiples of ``stride``."""
+    """(N, 3, H, W) float32 in [0, 1], channels last, of images of one size; padded to multiples of ``stride``."""
     import torch
     from torch.nn.functional import pad
 
     batch = torch.from_numpy(np.ascontiguousarray(np.stack(arrays))).to(device)
-    tensor = batch.permute(0, 3, 1, 2).contiguous().to(torch.float32).div_(255)
+    tensor = batch.permute(0, 3, 1, 2).to(torch.float32).div_(255)
     more = [-side % stride for side in tensor.shape[2:]]
     return pad(tensor, (0, more[1], 0, more[0]), value=GREY / 255) if any(more) else tensor
 
