@@ -1,4 +1,4 @@
-"""What ``torchvision`` does on GPUs, exercised on the CPU: half precision, batches that fit, several devices, compiling."""
+"""What ``torchvision`` does on GPUs, exercised on the CPU: half precision, batches that fit, several devices."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_several_devices_predict_as_one_does(fitted: Any, folder: Path, monkeypa
 def test_a_device_with_less_memory_halves_its_own_batches(
     fitted: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    detector, model, prepared = fitted
+    detector, _, prepared = fitted
     monkeypatch.setattr(detector, "_devices", lambda: [torch.device("cpu")] * 2)
     several = detector.load(folder / "model")
     small, look = several.twins[0], boxes._look

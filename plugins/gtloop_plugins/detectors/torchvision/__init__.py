@@ -315,7 +315,9 @@ class TorchvisionDetector(Detector):
         import torch
 
         device = self._device()
-        return [torch.device("cuda", i) for i in range(torch.cuda.device_count())] if device.type == "cuda" else [device]
+        return (
+            [torch.device("cuda", i) for i in range(torch.cuda.device_count())] if device.type == "cuda" else [device]
+        )
 
     def _build(self, *, pretrained: bool) -> Any:
         n = len(self.context.categories)
