@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from gtloop.errors import NotEnoughData, PluginFault, Unsupported
+from gtloop.errors import NotEnoughData, Unsupported
 from gtloop.interfaces import Context, Example, Form
 from gtloop.records import Item
-from gtloop.testing.fakes import CATEGORIES, EchoDetector
+from gtloop.testing.fakes import EchoDetector
 from gtloop_plugins.detectors.torchvision import TorchvisionDetector
 from gtloop_plugins.executors.ray import Ray, RayOptions, _most_cpus
 
@@ -65,6 +65,7 @@ def test_a_detector_that_cannot_share_a_fit_is_refused_before_people_are_asked(t
     ray(fit_workers=1).check(echo)
 
 
+@pytest.mark.slow
 def test_processes_that_fit_together_are_one_group_and_what_dies_starts_anew(tmp_path: Path) -> None:
     detector, told = Fellows(Fellows.Options(), Context(workdir=tmp_path)), []
     (tmp_path / "do").write_text("die")

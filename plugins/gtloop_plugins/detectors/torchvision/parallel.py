@@ -57,16 +57,10 @@ def shared(net: Any, loss_of: Callable[[Indices], Any]) -> Callable[[Indices], A
         return loss_of
     from torch import nn
 
-    class Part(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = net
-
-        def forward(self, indices: Indices) -> Any:
-            return loss_of(indices)
-
+    module = nn.Module()
+    module.net, module.forward = net, loss_of
     # Which parameters have a gradient may depend on the examples.
-    part = nn.parallel.DistributedDataParallel(Part(), find_unused_parameters=True)
+    part = nn.parallel.DistributedDataParallel(module, find_unused_parameters=True)
 
     def loss(indices: Indices) -> Any:
         mine = share(indices)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Generator
 from dataclasses import dataclass
 from queue import Empty
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gtloop.errors import GtloopError, MissingExtra
 from gtloop_plugins.executors.ray.crew import WAIT_S, brief, got
@@ -140,7 +140,7 @@ def _followed(trainer: TorchTrainer, news: Queue, waits: Step) -> Generator[Step
 
 def _fault(error: Exception) -> Exception:
     """What the detector raised, where that is all that went wrong."""
-    failures: dict[int, Any] = getattr(error, "worker_failures", {})
+    failures: dict[int, Exception] = getattr(error, "worker_failures", {})
     if failures and all(isinstance(e, GtloopError) for e in failures.values()):
         return failures[min(failures)]
     return Died(brief(error))
