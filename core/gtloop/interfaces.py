@@ -463,6 +463,10 @@ class Detector(Plugin):
     ) -> dict[str, float]:
         """Fit on ``examples`` and leave the model in ``workdir``; deterministic for a seed.
 
+        Where ``gives`` holds ``"data-parallel"``, it may be called in several processes at once that are joined by
+        torch.distributed's default group, with the same arguments but for ``workdir`` and ``progress``. Each computes
+        its share of every batch, on its current device; the model of the process of rank 0 is kept.
+
         Args:
             examples: In row order; images without objects are among them.
             workdir: Empty folder; holds the whole model afterwards.
@@ -661,11 +665,11 @@ class Executor(Plugin):
 
     kind = "executor"
 
-    def check(self) -> None:
-        """Look whether what it runs on is there; asked once, before people are.
+    def check(self, detector: Detector) -> None:
+        """Look whether what it runs on is there, and whether it can run this detector; asked once, before people are.
 
         Raises:
-            GtloopError: It is not; one line that says what to do.
+            GtloopError: It is not, or can't; one line that says what to do.
         """
 
     @abstractmethod

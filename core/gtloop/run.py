@@ -185,7 +185,7 @@ def _start(
     with blame("detector", plugins.detector.name, "check"):
         own = np.flatnonzero((items.alias_of < 0) & (items.width > 0))
         plugins.detector.check(items.some(own))
-    plugins.executor.check()
+    plugins.executor.check(plugins.detector)
     more: list[AnyEvent] = []
     if (warm := check_warm(settings)) is not None:
         more.append(copy_warm(*warm, str(settings.run.warm_from), root))

@@ -387,12 +387,12 @@ def line(patience: float, held_out: Any) -> tuple[dict[str, Any], dict[str, floa
     def loss_of(indices: Any) -> Any:
         return (net["head"](net["body"](x[indices])) - 2 * x[indices]).square().mean()
 
-    def slope(other: Any) -> float:
+    def slope(other: Any, held: Any) -> float:
         return float(held_out((other["head"].weight * other["body"].weight).item()))
 
     schedule = Schedule(100, 4, 0.1, 0.1, 0.0, 0.9, patience)
     rng = np.random.default_rng(0)
-    return optimise(net, net["body"], np.arange(20), schedule, rng, loss_of, lambda *a, **k: None, slope)
+    return optimise(net, net["body"], np.arange(20), schedule, rng, loss_of, lambda *a, **k: None, slope, np.arange(1))
 
 
 def test_early_stopping_keeps_the_best_weights() -> None:

@@ -1,7 +1,10 @@
-"""What ``torchvision`` does on a GPU, exercised on the CPU: half precision, and batches that fit into memory."""
+"""What ``torchvision`` does on GPUs, exercised on the CPU: half precision, batches that fit, several devices."""
 
 from __future__ import annotations
 
+import functools
+import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +19,14 @@ torch = pytest.importorskip("torch", reason="gtloop[vision] is not installed")
 
 
 @pytest.fixture(scope="module")
-def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[TorchvisionDetector, Any, list[Any]]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("devices")
+
+
+@pytest.fixture(scope="module")
+def fitted(folder: Path) -> tuple[TorchvisionDetector, Any, list[Any]]:
     """A detector, its model and five prepared pictures."""
-    folder, examples = tmp_path_factory.mktemp("devices"), []
+    examples = []
     for row in range(5):
         path = folder / f"{row}.png"
         Image.fromarray(np.random.default_rng(row).integers(0, 255, (64, 96, 3), dtype=np.uint8)).save(path)
@@ -94,3 +102,93 @@ def test_a_batch_is_found_with_the_network_itself(fitted: Any, monkeypatch: pyte
     monkeypatch.setattr(devices.most_together, "__defaults__", (32,))
     assert detector._most_together(model) == 32
     assert looked == [32]
+
+
+def test_several_devices_predict_as_one_does(fitted: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector, model, prepared = fitted
+    expected = detector.predict_batch(model, prepared)
+    monkeypatch.setattr(detector, "_devices", lambda: [torch.device("cpu")] * 3)
+    several = detector.load(folder / "model")
+    looked, look = [], boxes._look
+    monkeypatch.setattr(boxes, "_look", lambda net, *a: (looked.append(id(net)), look(net, *a))[1])
+    assert detector.predict_batch(several, prepared) == expected
+    nets = [id(m.net) for m in (several, *several.twins)]
+    assert [looked.count(net) for net in nets] == [2, 2, 1]
+    assert detector.predict_batch(several, prepared[:1]) == expected[:1]
+
+
+def test_a_device_with_less_memory_halves_its_own_batches(
+    fitted: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector, _, prepared = fitted
+    monkeypatch.setattr(detector, "_devices", lambda: [torch.device("cpu")] * 2)
+    several = detector.load(folder / "model")
+    small, look = several.twins[0], boxes._look
+    several.together = small.together = 4
+
+    def limited(net: Any, images: Any, mirror: bool) -> Any:
+        if net is small.net and len(images) > 1:
+            raise torch.OutOfMemoryError("on purpose")
+        return look(net, images, mirror)
+
+    monkeypatch.setattr(boxes, "_look", limited)
+    assert len(detector.predict_batch(several, prepared)) == 5
+    assert (several.together, small.together) == (4, 1)
+
+
+def test_what_a_device_raises_arrives(fitted: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector, _, prepared = fitted
+    monkeypatch.setattr(detector, "_devices", lambda: [torch.device("cpu")] * 2)
+    several = detector.load(folder / "model")
+    broken = several.twins[0].net
+    broken["body"].forward = lambda images: (_ for _ in ()).throw(ValueError("on purpose"))
+    with pytest.raises(ValueError, match="on purpose"):
+        detector.predict_batch(several, prepared)
+
+
+@pytest.fixture
+def compiling(fitted: Any, monkeypatch: pytest.MonkeyPatch) -> TorchvisionDetector:
+    """The detector with ``compile`` on."""
+    detector: TorchvisionDetector = fitted[0]
+    monkeypatch.setattr(detector, "options", detector.options.model_copy(update={"compile": True}))
+    return detector
+
+
+def test_a_compiled_network_predicts_the_same(
+    fitted: Any, folder: Path, compiling: TorchvisionDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, model, prepared = fitted
+    traced: list[Any] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        traced.append(graph)
+        return graph.forward
+
+    # Real tracing, but no code generation, which takes minutes.
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    compiled = compiling.load(folder / "model")
+    found = compiling.predict_batch(compiled, prepared)
+    assert traced
+    for a, b in zip(compiling.predict_batch(model, prepared), found, strict=True):
+        assert a["scores"] == pytest.approx(b["scores"], abs=1e-4)
+
+
+def test_a_network_that_cannot_be_compiled_predicts_all_the_same(
+    fitted: Any,
+    folder: Path,
+    compiling: TorchvisionDetector,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    _, model, prepared = fitted
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        raise RuntimeError("no compiler here")
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    compiled = compiling.load(folder / "model")
+    with caplog.at_level(logging.WARNING):
+        found = compiling.predict_batch(compiled, prepared)
+    assert found == compiling.predict_batch(model, prepared)
+    (warning,) = [r.getMessage() for r in caplog.records if "torch.compile failed" in r.getMessage()]
+    assert "no compiler here" in warning

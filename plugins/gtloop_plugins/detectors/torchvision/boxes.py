@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gtloop.interfaces import Example, Progress
 from gtloop.labels import BoxesLabel, box_array
-from gtloop_plugins.detectors.torchvision import dense
+from gtloop_plugins.detectors.torchvision import dense, parallel
 from gtloop_plugins.detectors.torchvision.augment import box_view, recolour
 from gtloop_plugins.detectors.torchvision.images import ImageArray, by_size, to_tensor
 from gtloop_plugins.detectors.torchvision.schedule import Indices, hold_out, optimise, schedule_for
@@ -51,7 +51,7 @@ def fit(
     """Fit ``net`` in place; the averaged weights and figures worth logging."""
     import torch
 
-    shuffles, views = (np.random.default_rng([seed, part]) for part in (1, 2))
+    shuffles, views = np.random.default_rng([seed, 1]), parallel.views(seed)
     n = len(images)
 
     learn, held = hold_out(n, options.hold_out, seed)
@@ -71,7 +71,7 @@ def fit(
     def tensors(boxes: NDArray[np.float64], categories: NDArray[np.int64]) -> tuple[Any, Any]:
         return torch.from_numpy(boxes).to(device, torch.float32), torch.from_numpy(categories).to(device)
 
-    def held_out(averaged: Any) -> float:
+    def held_out(averaged: Any, held: Indices) -> float:
         # Per image, as they are: the loss is over the mass of objects, so that batches would weigh images by them.
         losses = []
         for i in held:
@@ -79,7 +79,7 @@ def fit(
         return float(torch.stack(losses).mean())
 
     schedule = schedule_for(len(learn), options, effort, batch=options.batch)
-    return optimise(net, net["body"], learn, schedule, shuffles, loss_of, progress, held_out if len(held) else None)
+    return optimise(net, net["body"], learn, schedule, shuffles, loss_of, progress, held_out, held)
 
 
 def predict(

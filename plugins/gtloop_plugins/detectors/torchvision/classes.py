@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gtloop.interfaces import Progress
+from gtloop_plugins.detectors.torchvision import parallel
 from gtloop_plugins.detectors.torchvision.augment import class_view, recolour
 from gtloop_plugins.detectors.torchvision.images import ImageArray, by_size, to_tensor
 from gtloop_plugins.detectors.torchvision.schedule import Indices, hold_out, optimise, schedule_for
@@ -162,7 +163,7 @@ def _finetune(
 ) -> tuple[dict[str, Any], dict[str, float]]:
     import torch
 
-    shuffles, views = (np.random.default_rng([seed, part]) for part in (1, 2))
+    shuffles, views = np.random.default_rng([seed, 1]), parallel.views(seed)
     batch = 4 * options.batch
 
     def mean_loss(module: Any, arrays: list[ImageArray], wanted: NDArray[np.int64]) -> Any:
@@ -178,13 +179,11 @@ def _finetune(
         arrays = [recolour(class_view(images[i], views, flip=options.flip_classes), views) for i in indices]
         return mean_loss(net, arrays, labels[indices])
 
-    def held_out(averaged: Any) -> float:
+    def held_out(averaged: Any, held: Indices) -> float:
         return float(mean_loss(averaged, [images[i] for i in held], labels[held]))
 
     schedule = schedule_for(len(learn), options, effort, batch=batch)
-    average, figures = optimise(
-        net, net["body"], learn, schedule, shuffles, loss_of, progress, held_out if len(held) else None
-    )
+    average, figures = optimise(net, net["body"], learn, schedule, shuffles, loss_of, progress, held_out, held)
     average["temperature"].fill_(1.0)
     return average, figures
 

@@ -1,17 +1,23 @@
-"""What a GPU asks for: half precision, pinned transfers, and as many images at a time as its memory holds."""
+"""What GPUs ask for: half precision, pinned transfers, as many images at a time as memory holds, and work for each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
 T = TypeVar("T")
+Place = TypeVar("Place")
 
 MOST = 256
 """Images that are ever predicted at once."""
+
+
+log = logging.getLogger("gtloop.detectors.torchvision")
 
 
 def half(device: Any, on: bool) -> AbstractContextManager[Any]:
@@ -66,3 +72,45 @@ def halving(run: Callable[[int], T], together: int) -> tuple[T, int]:
                 raise
         torch.cuda.empty_cache()
         together //= 2
+
+
+def spread(run: Callable[[Place, Sequence[Any]], list[T]], places: Sequence[Place], items: Sequence[Any]) -> list[T]:
+    """What ``run`` returns for the items, in order: equal parts of them, one for each place, in threads of their own.
+
+    A thread waits for its device without Python's lock.
+    """
+    if len(places) == 1:
+        return run(places[0], items)
+    each = -(-len(items) // len(places))
+    parts = [items[i : i + each] for i in range(0, len(items), each)]
+    with ThreadPoolExecutor(len(places), "gtloop-device") as pool:
+        return [found for part in pool.map(run, places, parts) for found in part]
+
+
+def compile_body(net: Any) -> None:
+    """Have torch compile what does most of the work, in place: a detector's or segmenter's backbone, or all of ``net``.
+
+    Where that fails, now or for another size of image, a warning says so and the network goes on as it is.
+    """
+    import torch
+
+    def compiled(part: Any) -> Callable[..., Any]:
+        plain, fast = part.forward, torch.compile(part.forward)
+        given_up = False
+
+        def forward(*given: Any, **named: Any) -> Any:
+            nonlocal given_up
+            if not given_up:
+                try:
+                    return fast(*given, **named)
+                except torch.OutOfMemoryError:
+                    raise
+                except Exception as e:
+                    given_up = True
+                    log.warning("torch.compile failed, predicting goes on without: %s", " ".join(str(e).split())[:200])
+            return plain(*given, **named)
+
+        return forward
+
+    part = net["body"] if isinstance(net, torch.nn.ModuleDict) else getattr(net, "backbone", net)
+    part.forward = compiled(part)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gtloop.interfaces import Progress
+from gtloop_plugins.detectors.torchvision import parallel
 
 if TYPE_CHECKING:
     from gtloop_plugins.detectors.torchvision import TorchvisionOptions
@@ -79,13 +80,15 @@ def optimise(
     rng: np.random.Generator,
     loss_of: Callable[[Indices], Any],
     progress: Progress,
-    held_out: Callable[[Any], float] | None = None,
+    held_out: Callable[[Any, Indices], float],
+    held: Indices,
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """Run the schedule and return the averaged weights (state dict) and figures.
 
     AdamW with a one-cycle step size (Smith and Topin 2018); weights averaged exponentially with a
-    warm-up, as in timm's ``ModelEmaV3``. With ``held_out`` the best of the averaged weights are kept, and
+    warm-up, as in timm's ``ModelEmaV3``. With examples held out the best of the averaged weights are kept, and
     the fit stops where they have not become better for ``schedule.patience`` of the steps (Prechelt 1998).
+    Processes that fit together (``parallel``) share each batch and what is held out.
 
     Args:
         net: The whole module; parameters that don't require a gradient stay.
@@ -95,14 +98,17 @@ def optimise(
         rng: Shuffles.
         loss_of: Scalar loss tensor of the examples with these indices.
         progress: Called after every epoch.
-        held_out: Loss on the held-out examples of a copy of ``net`` that has the averaged weights.
+        held_out: Mean loss, on the examples with these indices, of a copy of ``net`` that has the averaged weights.
+        held: Indices of the examples that are held out; none: the last averaged weights are kept.
 
     Returns:
-        The weights, and ``loss`` (mean of the last epoch), ``epochs`` and ``steps`` done; with ``held_out`` also
-        that loss at its best, ``kept_at`` and ``stopped_at``, both in steps.
+        The weights, and ``loss`` (mean of the last epoch), ``epochs`` and ``steps`` done; with examples held
+        out also their loss at its best, ``kept_at`` and ``stopped_at``, both in steps.
     """
     import torch
 
+    loss_of = parallel.shared(net, loss_of)
+    device = next(net.parameters()).device
     optimiser = torch.optim.AdamW(_groups(net, body, schedule))
     n, steps = len(indices), schedule.steps
     per_epoch = -(-n // schedule.batch)
@@ -112,7 +118,7 @@ def optimise(
     )
     average = net.state_dict()  # a dict of torch's, which knows the versions of modules; some refuse any other
     average.update({name: value.detach().clone() for name, value in average.items()})
-    best = _Best(net, held_out, schedule) if held_out else None
+    best = _Best(net, held_out, held, schedule) if len(held) else None
     step, last, stop = 0, float("nan"), False
     for epoch in range(epochs):
         losses = []
@@ -131,7 +137,7 @@ def optimise(
                 stop = best.check(step, average) or stop
             if stop:
                 break
-        last = float(np.mean(losses))
+        last = parallel.mean(float(np.mean(losses)), 1.0, device)
         progress("fit", epoch + 1, epochs, f"loss {last:.3f}")
         if stop:
             break
@@ -144,9 +150,10 @@ def optimise(
 class _Best:
     """The best averaged weights so far, by the loss on the held-out examples."""
 
-    def __init__(self, net: Any, held_out: Callable[[Any], float], schedule: Schedule) -> None:
+    def __init__(self, net: Any, held_out: Callable[[Any, Indices], float], held: Indices, schedule: Schedule) -> None:
         self.net = copy.deepcopy(net)
         self.held_out = held_out
+        self.held = parallel.share(held)
         self.first = round(FIRST_CHECK * schedule.steps)
         self.every = max(1, schedule.steps // CHECKS)
         self.patience = max(1, round(schedule.patience * schedule.steps))
@@ -163,7 +170,8 @@ class _Best:
 
         self.net.load_state_dict(average)
         with torch.no_grad():
-            loss = self.held_out(self.net)
+            own = self.held_out(self.net, self.held) if len(self.held) else 0.0
+        loss = parallel.mean(own, len(self.held), next(self.net.parameters()).device)
         if loss < self.loss or not self.state:
             self.loss, self.step = loss, step
             self.state = {name: value.clone() for name, value in average.items()}

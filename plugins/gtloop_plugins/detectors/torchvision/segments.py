@@ -12,6 +12,7 @@ from gtloop import masks
 from gtloop.interfaces import Example, Progress
 from gtloop.labels import RawMasks, SegmentationLabel
 from gtloop.masks import BACKGROUND, VOID, IndexMap
+from gtloop_plugins.detectors.torchvision import parallel
 from gtloop_plugins.detectors.torchvision.augment import mask_view, recolour, sample
 from gtloop_plugins.detectors.torchvision.images import GRID, ImageArray, by_size, to_tensor
 from gtloop_plugins.detectors.torchvision.schedule import Indices, hold_out, optimise, schedule_for
@@ -141,7 +142,7 @@ def fit(
     """Fit ``net`` in place; the averaged weights and figures worth logging."""
     import torch
 
-    shuffles, views = (np.random.default_rng([seed, part]) for part in (1, 2))
+    shuffles, views = np.random.default_rng([seed, 1]), parallel.views(seed)
     learn, held = hold_out(len(images), options.hold_out, seed)
 
     planes = int(net["output"].out_channels)
@@ -162,7 +163,7 @@ def fit(
             wanted.append(index)
         return loss(forward(net, to_tensor(arrays, device)), tensor(wanted), weights)
 
-    def held_out(averaged: Any) -> float:
+    def held_out(averaged: Any, held: Indices) -> float:
         losses = []
         for i in held:
             height, width = images[i].shape[:2]
@@ -172,7 +173,7 @@ def fit(
 
     ours = options.model_copy(update={"lr": LR_FACTOR * options.lr, "epochs": EPOCHS_FACTOR * options.epochs})
     schedule = schedule_for(len(learn), ours, effort, batch=options.batch)
-    return optimise(net, net["body"], learn, schedule, shuffles, loss_of, progress, held_out if len(held) else None)
+    return optimise(net, net["body"], learn, schedule, shuffles, loss_of, progress, held_out, held)
 
 
 def view_side(side: int) -> int:

@@ -6,19 +6,21 @@ Models travel as bytes, so that the machines need share no folder; the images ha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from gtloop.errors import PluginFault
+from gtloop.errors import PluginFault, Unsupported
 from gtloop.interfaces import Detector, Example, Executor, Options, Predicted, Progress, quiet
 from gtloop.records import Item
-from gtloop_plugins.executors.ray import cluster, parcels
-from gtloop_plugins.executors.ray.crew import EACH, TRIES, WAIT_S, Crew, brief, got
+from gtloop_plugins.executors.ray import cluster, fitting, parcels
+from gtloop_plugins.executors.ray.crew import EACH, TRIES, Crew
 from gtloop_plugins.executors.ray.keeper import KEEPER
+from gtloop_plugins.executors.ray.work import Job, Step
 
 
 class RayOptions(Options):
@@ -35,7 +37,12 @@ class RayOptions(Options):
     gpus: float | None = Field(
         None, ge=0, description="GPUs of each, and of a fit; none: one where the cluster has any, else 0"
     )
-    fit_cpus: float = Field(0.0, ge=0, description="processors of a fit; 0: all of the largest machine")
+    fit_workers: int = Field(
+        1, ge=1, description="processes of a fit that share each of its batches, by Ray Train; not every detector can"
+    )
+    fit_cpus: float = Field(
+        0.0, ge=0, description="processors of each process of a fit; 0: as many as the machines have for all of them"
+    )
     batch_size: int = Field(0, ge=0, description="images predicted at once; 0: what the detector suggests")
 
 
@@ -50,9 +57,25 @@ class Ray(Executor):
 
     options: RayOptions
 
-    def check(self) -> None:
-        """Whether the cluster answers."""
+    def check(self, detector: Detector) -> None:
+        """Whether the cluster answers, and a fit can be shared where it is to be.
+
+        Raises:
+            Unsupported: The detector can't fit in several processes.
+            MissingExtra: Ray Train is not installed.
+            ConfigError: The address is none.
+            Unreachable: No cluster is there.
+        """
+        if self.options.fit_workers > 1 and detector.trainable:
+            self._check_shares(detector)
         cluster.check(cluster.address_of(self.options.address))
+
+    def _check_shares(self, detector: Detector) -> None:
+        if "data-parallel" not in detector.gives:
+            raise Unsupported(
+                f"detector {detector.name!r} can't fit in several processes: leave executors.ray.fit_workers out"
+            )
+        fitting.check_together()
 
     def fit(
         self,
@@ -66,39 +89,34 @@ class Ray(Executor):
         progress: Progress = quiet,
     ) -> dict[str, float]:
         """See ``Executor.fit``; the model comes back as bytes and is written to ``workdir`` here."""
-        import ray
-
-        from gtloop_plugins.executors.ray import work
-
+        if self.options.fit_workers > 1:
+            self._check_shares(detector)
         folder = cluster.join(cluster.address_of(self.options.address))
         KEEPER.let_go()
-        cpus = self.options.fit_cpus or _largest("CPU")
-        task = ray.remote(work.fit).options(
-            num_cpus=cpus,
-            num_gpus=self._gpus(),
-            num_returns="streaming",
-            max_retries=0,  # here, as a task that starts anew counts its steps anew
-        )
         arguments = {"seed": seed, "effort": effort}
-        given = parcels.dumps(detector), detector.name, list(examples), parcels.pack(init), arguments, folder
+        job = Job(parcels.dumps(detector), detector.name, list(examples), parcels.pack(init), arguments, folder)
         for left in reversed(range(TRIES)):
             try:
-                steps = task.remote(*given)
-                while not ray.wait([steps], timeout=WAIT_S)[0]:
-                    progress("fit", 0, None, self._waits(cpus))
-                for ref in steps:
-                    step = got(ref)
-                    if step.kind == "done":
-                        figures, model = step.value
-                        parcels.unpack(model, workdir)
-                        return dict(figures)
-                    progress(*step.value)
-            except ray.exceptions.RayError as e:
+                with closing(self._steps(job)) as steps:
+                    for step in steps:
+                        if step.kind == "done":
+                            figures, model = step.value
+                            parcels.unpack(model, workdir)
+                            return dict(figures)
+                        progress(*step.value)
+            except fitting.Died as e:
                 if not left:
-                    raise PluginFault(
-                        f"detector {detector.name!r}: {TRIES} workers died as they fitted ({brief(e)})"
-                    ) from e
+                    raise PluginFault(f"detector {detector.name!r}: {TRIES} workers died as they fitted ({e})") from e
         raise PluginFault(f"detector {detector.name!r}: its fit ended without a model")
+
+    def _steps(self, job: Job) -> Generator[Step, None, None]:
+        """A fit, from its beginning."""
+        workers, gpus = self.options.fit_workers, self._gpus()
+        room = fitting.Room(self.options.fit_cpus or _most_cpus(workers, gpus), gpus)
+        waits = Step("progress", ("fit", 0, None, self._waits(room.cpus, workers)))
+        if workers > 1:
+            return fitting.together(job, room, waits, workers)
+        return fitting.alone(job, room, waits)
 
     def predict(
         self, detector: Detector, model: Path | None, items: Iterable[Item], progress: Progress = quiet
@@ -154,8 +172,9 @@ class Ray(Executor):
         key = hashlib.sha256(given + (packed or b"") + o.model_dump_json().encode()).hexdigest()
         return KEEPER.crew(key, make)
 
-    def _waits(self, cpus: float) -> str:
-        return f"waiting for Ray, for a process with {cpus:g} CPU and {self._gpus():g} GPU"
+    def _waits(self, cpus: float, workers: int = 1) -> str:
+        what = "a process" if workers == 1 else f"{workers} processes, each"
+        return f"waiting for Ray, for {what} with {cpus:g} CPU and {self._gpus():g} GPU"
 
     def _gpus(self) -> float:
         if self.options.gpus is not None:
@@ -168,3 +187,16 @@ def _largest(resource: str) -> float:
     import ray
 
     return max((n["Resources"].get(resource, 0.0) for n in ray.nodes() if n["Alive"]), default=0.0)
+
+
+def _most_cpus(workers: int, gpus: float) -> float:
+    """The most processors that each of ``workers`` processes with so many GPUs can have, at least 1."""
+    import ray
+
+    machines = [(int(n["Resources"].get("CPU", 0)), n["Resources"].get("GPU", 0.0)) for n in ray.nodes() if n["Alive"]]
+
+    def hold(cpus: int) -> float:
+        return sum(min(c // cpus, g // gpus if gpus else workers) for c, g in machines)
+
+    able = [cpus for cpus in range(1, max((c for c, _ in machines), default=0) + 1) if hold(cpus) >= workers]
+    return float(max(able, default=1))

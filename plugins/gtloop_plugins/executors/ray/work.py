@@ -5,16 +5,20 @@ from __future__ import annotations
 import queue
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from gtloop.errors import blame
+from gtloop.errors import PluginFault, blame
 from gtloop.inference import decode, predict_decoded
-from gtloop.interfaces import Detector, Example, Predicted
+from gtloop.interfaces import Detector, Example, Predicted, Progress
 from gtloop.records import Item
 from gtloop_plugins.executors.ray.parcels import loads, pack, unpack
+
+GRACE_S = 10.0
+"""Seconds before a fault in a fit together is reported: where a fellow's death is the cause, that is known by then."""
 
 
 class Worker:
@@ -59,6 +63,17 @@ class Worker:
         self._folder.cleanup()
 
 
+class Job(NamedTuple):
+    """A fit: detector and ``init`` as ``parcels`` gives them, seed and effort, and where to write, if it is told."""
+
+    detector: bytes
+    name: str
+    examples: Sequence[Example]
+    init: bytes | None
+    arguments: Mapping[str, Any]
+    folder: str | None
+
+
 class Step(NamedTuple):
     """What a fit says on its way: progress (arguments of ``Progress``), or figures with the packed model."""
 
@@ -66,42 +81,52 @@ class Step(NamedTuple):
     value: Any
 
 
-def fit(
-    detector: bytes,
-    name: str,
-    examples: Sequence[Example],
-    init: bytes | None,
-    arguments: Mapping[str, Any],
-    parent: str | None,
-) -> Iterator[Step]:
-    """Run a detector's ``fit`` in a new folder below ``parent``; the first step says so, the last holds the model."""
+def fit(job: Job) -> Iterator[Step]:
+    """Run a detector's ``fit``; the first step says so, the last holds the model."""
     yield Step("progress", ("fit", 0, None))
-    made: Detector = loads(detector, name)
     steps: queue.SimpleQueue[Step | BaseException] = queue.SimpleQueue()
 
-    with tempfile.TemporaryDirectory(prefix="gtloop-fit-", dir=parent) as folder:
+    def run() -> None:
+        try:
+            steps.put(_fitted(job, lambda *step: steps.put(Step("progress", step))))
+        except BaseException as e:
+            steps.put(e)
+
+    threading.Thread(target=run, daemon=True).start()
+    while isinstance(step := steps.get(), Step):
+        yield step
+        if step.kind == "done":
+            return
+    raise step
+
+
+def member(given: Mapping[str, Any]) -> None:
+    """What each of several processes does that fit together (``job``); the first puts its steps into ``news``."""
+    from ray import train
+
+    first = train.get_context().get_world_rank() == 0
+
+    def tell(step: Step) -> None:
+        if first:
+            given["news"].put(step)
+
+    tell(Step("progress", ("fit", 0, None)))
+    try:
+        done = _fitted(given["job"], lambda *step: tell(Step("progress", step)))
+    except PluginFault:
+        time.sleep(GRACE_S)
+        raise
+    tell(done)
+
+
+def _fitted(job: Job, progress: Progress) -> Step:
+    made: Detector = loads(job.detector, job.name)
+    with tempfile.TemporaryDirectory(prefix="gtloop-fit-", dir=job.folder) as folder:
         workdir, start = Path(folder, "model"), Path(folder, "init")
         workdir.mkdir()
-        if init is not None:
-            unpack(init, start)
-
-        def run() -> None:
-            try:
-                with blame("detector", name, "fit"):
-                    figures = made.fit(
-                        examples,
-                        workdir,
-                        init=None if init is None else start,
-                        progress=lambda *step: steps.put(Step("progress", step)),
-                        **arguments,
-                    )
-                steps.put(Step("done", (figures, pack(workdir))))
-            except BaseException as e:
-                steps.put(e)
-
-        threading.Thread(target=run, daemon=True).start()
-        while isinstance(step := steps.get(), Step):
-            yield step
-            if step.kind == "done":
-                return
-        raise step
+        if job.init is not None:
+            unpack(job.init, start)
+        with blame("detector", job.name, "fit"):
+            init = None if job.init is None else start
+            figures = made.fit(job.examples, workdir, init=init, progress=progress, **job.arguments)
+        return Step("done", (figures, pack(workdir)))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gtloop.errors import ConfigError
 from gtloop.interfaces import Context, Example, Progress
-from gtloop_plugins.detectors.torchvision import images
+from gtloop_plugins.detectors.torchvision import images, parallel
 from gtloop_plugins.detectors.torchvision.named import boxes, build, classes, names, segments, sources
 from gtloop_plugins.detectors.torchvision.named.build import for_prediction
 from gtloop_plugins.detectors.torchvision.named.sources import DEFAULT, NONE
@@ -104,7 +104,7 @@ class Named:
 
         with torch.random.fork_rng():
             # torchvision's losses, dropout and stochastic depth draw from the global generator.
-            torch.manual_seed(seed)
+            torch.manual_seed(parallel.seed(seed))
             net = self.empty()
             adopted = self._start(net, init)
             self._mark_ready()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gtloop.interfaces import Context, Example
+from gtloop_plugins.detectors.torchvision import parallel
 from gtloop_plugins.detectors.torchvision.augment import box_view, recolour
 from gtloop_plugins.detectors.torchvision.boxes import target
 from gtloop_plugins.detectors.torchvision.images import ImageArray, by_size
@@ -19,7 +20,7 @@ def fit(
     """Fit on prepared examples; the weights to keep and figures worth logging."""
     import torch
 
-    options, device, views = fitting.options, fitting.device, fitting.rng(2)
+    options, device, views = fitting.options, fitting.device, parallel.views(fitting.seed)
     arrays = [p["image"] for p in prepared]
     targets = [target(e, context.categories, p["image"], *p["size"]) for e, p in zip(examples, prepared, strict=True)]
 

@@ -157,7 +157,7 @@ class Fitting:
                 )
             return value
 
-        def held_out(averaged: Any) -> float:
+        def held_out(averaged: Any, held: Indices) -> float:
             return self._held_out(averaged, arrays, held, batch, loss)
 
         average, figures = optimise(
@@ -168,7 +168,8 @@ class Fitting:
             self.rng(1),
             loss_of,
             self.progress,
-            held_out if len(held) else None,
+            held_out,
+            held,
         )
         if self.from_scratch:
             average = self._recalibrated(average, learn, batch, loss_of)

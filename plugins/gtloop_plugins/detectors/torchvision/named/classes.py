@@ -9,6 +9,7 @@ import numpy as np
 
 from gtloop.interfaces import Context, Example
 from gtloop.labels import ClassLabel
+from gtloop_plugins.detectors.torchvision import parallel
 from gtloop_plugins.detectors.torchvision.augment import GREY, class_view, recolour
 from gtloop_plugins.detectors.torchvision.images import ImageArray, shrink
 from gtloop_plugins.detectors.torchvision.named.build import Fitting, fixed_side, normalised, smallest_side
@@ -40,7 +41,7 @@ def fit(
     """Fit on prepared examples; the weights to keep and figures worth logging."""
     import torch
 
-    options, device, views = fitting.options, fitting.device, fitting.rng(2)
+    options, device, views = fitting.options, fitting.device, parallel.views(fitting.seed)
     arrays = [p["image"] for p in prepared]
     index = {name: i for i, name in enumerate(context.categories)}
     labels = np.array([index[ClassLabel.model_validate(e.payload).category] for e in examples], dtype=np.int64)

@@ -9,6 +9,7 @@ import numpy as np
 
 from gtloop.interfaces import Context, Example
 from gtloop.masks import VOID
+from gtloop_plugins.detectors.torchvision import parallel
 from gtloop_plugins.detectors.torchvision.augment import mask_view, recolour
 from gtloop_plugins.detectors.torchvision.images import by_size
 from gtloop_plugins.detectors.torchvision.named.build import Fitting, normalised
@@ -25,7 +26,7 @@ def fit(
     """Fit on prepared examples; the weights to keep and figures worth logging."""
     import torch
 
-    options, device, views = fitting.options, fitting.device, fitting.rng(2)
+    options, device, views = fitting.options, fitting.device, parallel.views(fitting.seed)
     arrays = [p["image"] for p in prepared]
     names = context.categories
     background = str(getattr(getattr(context.task, "options", None), "background", ""))
