@@ -58,3 +58,32 @@ def classifier(folder: Path, side: int = 32) -> Path:
         ResNetForImageClassification(config).save_pretrained(folder)
     ConvNextImageProcessor(size={"shortest_edge": side}).save_pretrained(folder)
     return folder
+
+
+def detr(folder: Path, side: int = 64) -> Path:
+    """A DETR of few channels, which says with a class of its own that there is nothing."""
+    import torch
+    from transformers import DetrConfig, DetrForObjectDetection, DetrImageProcessor, ResNetConfig
+
+    backbone = ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 16, 16, 32], depths=[1, 1, 1, 1], layer_type="basic", out_features=["stage4"]
+    )
+    config = DetrConfig(
+        backbone_config=backbone,
+        use_timm_backbone=False,
+        use_pretrained_backbone=False,
+        d_model=32,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        num_queries=10,
+        num_labels=91,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        DetrForObjectDetection(config).save_pretrained(folder)
+    DetrImageProcessor(size={"shortest_edge": side, "longest_edge": side}).save_pretrained(folder)
+    return folder

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -61,20 +61,24 @@ class Server:
         words += ["--backend-store-uri", f"sqlite:///{self._folder}/mlflow.db"]
         words += ["--artifacts-destination", str(self._folder / "artifacts")]
         own = ("PYTHONPATH", "MLFLOW_TRACKING_URI")
-        clean = {k: v for k, v in os.environ.items() if k not in own} | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+        quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        clean = {k: v for k, v in os.environ.items() if k not in own} | quiet
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._mlflow, *words], stdout=log, stderr=log, env=clean, cwd=self._folder, start_new_session=True
             )
-        end = time.monotonic() + 120
+        end = time.monotonic() + 400
         while not self._answers():
-            assert self._process.poll() is None and time.monotonic() < end, (self._folder / "server.log").read_text()
+            if self._process.poll() is not None or time.monotonic() > end:
+                self.stop()
+                raise AssertionError((self._folder / "server.log").read_text())
             time.sleep(0.2)
 
     def stop(self) -> None:
         """Kill it, with the processes that it started."""
         if self._process is not None:
-            os.killpg(self._process.pid, 9)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, 9)
             self._process.wait()
             self._process = None
 
@@ -107,7 +111,7 @@ def words(images: Path, root: Path, *more: str) -> list[str]:
 def gtloop(*args: str, kill_at: int = 0, code: int = 0) -> subprocess.CompletedProcess[str]:
     """Run ``gtloop ARGS`` in a process of its own; ``kill_at``: kill it after so many events."""
     start = [sys.executable, "-c", KILLER, str(kill_at)] if kill_at else [sys.executable, "-m", "gtloop"]
-    ended = subprocess.run([*start, *args], capture_output=True, text=True, timeout=240)
+    ended = subprocess.run([*start, *args], capture_output=True, text=True, timeout=900)
     assert ended.returncode == code, ended.stderr[-3000:]
     assert "Traceback" not in ended.stderr, ended.stderr
     return ended

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +59,8 @@ class TestMlflow(ObserverContract):
 
     @pytest.fixture(scope="class", autouse=True)
     @classmethod
-    def _serve(cls, server: Server) -> Iterator[None]:
+    def _serve(cls, server: Server) -> None:
         cls.options = {"tracking_uri": server.uri, "experiment": "contract", "close_s": 3}
-        yield
 
 
 class TestMlflowWithoutServer(ObserverContract):

@@ -59,4 +59,6 @@ def _push(options: Any, told: Any, root: Any) -> str:
         try:
             return made.push(told, root, whole=True)
         except Exception as e:
-            raise Unreachable(f"the MLflow server {fault(e)}; check observers.mlflow.tracking_uri, and try again") from e
+            raise Unreachable(
+                f"the MLflow server {fault(e)}; check observers.mlflow.tracking_uri, and try again"
+            ) from e

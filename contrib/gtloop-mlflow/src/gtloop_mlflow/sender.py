@@ -1,4 +1,4 @@
-"""The thread that sends: only the newest snapshot waits, so that a server that is away costs neither time nor memory."""
+"""The thread that sends; only the newest snapshot waits: a server that is away costs neither time nor memory."""
 
 from __future__ import annotations
 

@@ -37,7 +37,9 @@ def address(given: str | None) -> str:
     """
     uri = (given or os.environ.get("MLFLOW_TRACKING_URI", "")).strip()
     if not uri:
-        raise ConfigError("observers.mlflow: name the server with tracking_uri=http://HOST:PORT, or MLFLOW_TRACKING_URI")
+        raise ConfigError(
+            "observers.mlflow: name the server with tracking_uri=http://HOST:PORT, or MLFLOW_TRACKING_URI"
+        )
     try:
         parts = urlsplit(uri)
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

@@ -39,9 +39,11 @@ HINT = {
 def entries(path: Path, task: str, categories: Sequence[str], options: HuggingFaceOptions) -> Iterator[Entry]:
     """Stream a data set; see ``HuggingFace.read``."""
     root = path if path.is_dir() else path.parent
-    known = {} if options.split not in (None, "train") or not path.is_dir() else {
-        line["name"]: line for line in imagefolders.records(path)
-    }
+    known = (
+        {}
+        if options.split not in (None, "train") or not path.is_dir()
+        else {line["name"]: line for line in imagefolders.records(path)}
+    )
     numbers = _numbers(root) if task == "segmentation" else {}
     with _readable(path):
         splits = _splits(path, options.split)

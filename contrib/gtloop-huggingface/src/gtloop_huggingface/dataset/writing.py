@@ -71,9 +71,7 @@ def write(
 def _card(task: str, info: Mapping[str, Any], layout: str) -> str:
     """The data set's card: the hub's metadata, and what opens it."""
     files = {"parquet": "data/train-*.parquet", "imagefolder": "data/**", "disk": ""}[layout]
-    configs = (
-        f"configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: {files}\n" if files else ""
-    )
+    configs = f"configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: {files}\n" if files else ""
     opener = "load_from_disk" if layout == "disk" else "load_dataset"
     return (
         f"---\n{TAG}\ntask_categories: [{_TASKS[task]}]\n{configs}---\n\n"
@@ -172,7 +170,7 @@ class _Embedded:
 
 
 class _ImageFolder:
-    """Images beside ``metadata.jsonl``, which has what never is null: the library guesses types from its first lines."""
+    """Images beside ``metadata.jsonl``; that has no nulls, as the library guesses types from its first lines."""
 
     def __init__(self, folder: Path, task: str, categories: list[str], options: HuggingFaceOptions) -> None:
         self._folder, self._task, self._categories, self._how = folder, task, categories, options.images

@@ -26,7 +26,9 @@ def pixel_values(model: Model, images: Sequence[NDArray[np.uint8]], device: Any)
     if getattr(processor, "do_rescale", True):
         pixels = pixels * float(getattr(processor, "rescale_factor", None) or 1 / 255)
     if getattr(processor, "do_normalize", False):
-        mean, std = (torch.tensor(v, device=device).view(1, -1, 1, 1) for v in (processor.image_mean, processor.image_std))
+        mean, std = (
+            torch.tensor(v, device=device).view(1, -1, 1, 1) for v in (processor.image_mean, processor.image_std)
+        )
         pixels = (pixels - mean) / std
     return pixels
 
