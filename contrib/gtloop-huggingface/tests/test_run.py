@@ -40,7 +40,7 @@ def words(folder: Path, task: str, checkpoint: Path, n: int, **options: Any) -> 
     fixed = ["run", folder / "images", "--run", folder / "run", "--truth", folder / "truth.jsonl", "--task", task]
     plugins = ["--classes", ",".join(CATEGORIES), "--annotator", "synthetic", "--detector", "transformers"]
     small = {"model": checkpoint, "image_size": 64, "class_size": 32, "device": "cpu", "batch": 4, **options}
-    sizes = {"probe": 5, "validation": 20, "train": 15, "batch": 10}
+    sizes = {"probe": 5, "validation": 35, "train": 15, "batch": 10}
     given = {
         **{f"detectors.transformers.{k}": v for k, v in small.items()},
         **{f"sizes.{k}": v for k, v in sizes.items()},
@@ -51,9 +51,9 @@ def words(folder: Path, task: str, checkpoint: Path, n: int, **options: Any) -> 
 def test_a_classifier_labels_what_people_need_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Machine labels are certified; the export has all, and is a truth for another run; the model goes elsewhere."""
     checkpoint, root, out = classifier(tmp_path / "checkpoint"), tmp_path / "run", tmp_path / "out"
-    options = {"epochs": 1, "min_steps": 60, "max_steps": 60, "lr": 5e-3}
+    options = {"min_steps": 100, "max_steps": 100, "lr": 1e-2, "body_lr": 1.0, "ema": 0.9, "batch": 8}
     given = words(tmp_path, "classification", checkpoint, 120, **options)
-    gtloop(*given, "--target", "0.7", "-o", "sizes.look_at=35", "-o", "promise.cross_fit=0")
+    gtloop(*given, "--target", "0.7", "-o", "sizes.look_at=50", "-o", "promise.cross_fit=0")
     found = status(root, capsys)
     assert found["state"] == "finished"
     assert found["items"]["machine"] > 30, found["summary"]
@@ -78,10 +78,10 @@ def test_a_classifier_labels_what_people_need_not(tmp_path: Path, capsys: pytest
 def test_rt_detr_in_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Fit, predict and look with a network that knows nothing: people label all, and every label comes out."""
     checkpoint, root, out = rt_detr(tmp_path / "checkpoint"), tmp_path / "run", tmp_path / "out"
-    given = [*words(tmp_path, "bbox", checkpoint, 50, epochs=1, min_steps=3, max_steps=3), "-o", DISK]
-    gtloop(*given, "--sampler", "uncertainty", "-o", "sizes.look_at=40", "-o", "promise.cross_fit=0")
+    given = [*words(tmp_path, "bbox", checkpoint, 70, epochs=1, min_steps=3, max_steps=3), "-o", DISK]
+    gtloop(*given, "--sampler", "uncertainty", "-o", "sizes.look_at=60", "-o", "promise.cross_fit=0")
     found = status(root, capsys)
-    assert (found["state"], found["items"]["human"] + found["items"]["machine"]) == ("finished", 50)
+    assert (found["state"], found["items"]["human"] + found["items"]["machine"]) == ("finished", 70)
     assert sum("fit" in r["seconds"] for r in found["iterations"]) >= 1
     gtloop("export", root, "--format", "huggingface", "--out", out)
-    assert len(datasets.load_from_disk(str(out))) == 50
+    assert len(datasets.load_from_disk(str(out))) == 70

@@ -82,7 +82,7 @@ def test_the_loss_falls(checkpoint: Path, tmp_path: Path) -> None:
 
 def test_a_classifier_learns(tmp_path: Path) -> None:
     seen = examples(tmp_path / "images", "classification", 8)
-    d = detector(classifier(tmp_path / "resnet"), "classification", min_steps=60, lr=5e-3)
+    d = detector(classifier(tmp_path / "resnet"), "classification", min_steps=60, lr=5e-3, body_lr=1.0)
     d.check([e.item for e in seen])
     d.fit(seen, tmp_path / "model", seed=1)
     raws = predict(d, tmp_path / "model", seen)

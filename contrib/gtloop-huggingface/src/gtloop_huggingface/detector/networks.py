@@ -121,7 +121,7 @@ def saved(workdir: Path | None, task: str, categories: Sequence[str]) -> Model:
         with _hushed():
             net = _auto(task).from_pretrained(str(workdir), **given)
             processor = transformers().AutoImageProcessor.from_pretrained(str(workdir), **given)
-    except (OSError, ValueError) as e:
+    except _faults() as e:
         raise RunError(f"the model in {workdir} is damaged ({_line(e)}); fit a new one") from e
     return Model(net, processor)
 
@@ -151,13 +151,20 @@ def _found(source: str, download: bool) -> Iterator[None]:
     """Say in one line that a checkpoint is not there, or is none."""
     try:
         yield
-    except (OSError, ValueError) as e:
+    except _faults() as e:
         if Path(source).expanduser().is_dir():
             raise ConfigError(f"{OPTION}.model={source} can't be used ({_line(e)}); name another checkpoint") from e
         how = "check its name and the network" if download else f"fetch it with -o {OPTION}.download=true"
         raise ConfigError(
             f"{OPTION}.model={source} is neither a folder nor a model in the local cache of the hub; {how}"
         ) from e
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    """What the library raises where files are missing, damaged, or of something else."""
+    from safetensors import SafetensorError
+
+    return OSError, ValueError, SafetensorError
 
 
 def _line(e: Exception) -> str:

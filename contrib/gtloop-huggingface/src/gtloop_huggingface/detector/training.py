@@ -12,12 +12,13 @@ from gtloop.interfaces import Example, Progress
 from gtloop.labels import BoxesLabel, ClassLabel, box_array
 from numpy.typing import NDArray
 
-from gtloop_huggingface.detector.networks import Model
+from gtloop_huggingface.detector.networks import KINDS, Model
 from gtloop_huggingface.detector.prediction import pixel_values
 
 if TYPE_CHECKING:
     from gtloop_huggingface.detector import TransformersOptions
 
+CLASSIFIER = KINDS["classification"]
 MAX_NORM = 1.0
 WARM_UP = 0.1
 """Share of the steps in which the step size rises."""
@@ -105,7 +106,7 @@ def _loss(model: Model, batch: Sequence[tuple[NDArray[np.uint8], Target]], devic
     import torch
 
     pixels = pixel_values(model, [view for view, _ in batch], device)
-    if type(model.net).__name__.endswith("ForImageClassification"):
+    if type(model.net).__name__.endswith(CLASSIFIER):
         classes = torch.from_numpy(np.concatenate([target[1] for _, target in batch])).to(device)
         return model.net(pixel_values=pixels, labels=classes).loss
     labels = []
@@ -151,11 +152,14 @@ def _view(
 
 
 def _groups(net: Any, options: TransformersOptions) -> list[dict[str, Any]]:
-    """The backbone, and all else, each with its step size."""
-    named = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
-    body = [p for name, p in named if "backbone" in name]
-    rest = [p for name, p in named if "backbone" not in name]
-    groups = [{"params": body, "lr": options.lr * options.body_lr}, {"params": rest, "lr": options.lr}]
+    """The pretrained body (a detector's backbone, all but a classifier's output), and the rest, each with its step."""
+    whole = net.base_model if type(net).__name__.endswith(CLASSIFIER) else None
+    inside = {id(p) for p in whole.parameters()} if whole is not None else set()
+    named = [(p, id(p) in inside or (whole is None and "backbone" in n)) for n, p in net.named_parameters()]
+    steps = {True: options.lr * options.body_lr, False: options.lr}
+    groups = [
+        {"params": [p for p, own in named if own is body and p.requires_grad], "lr": lr} for body, lr in steps.items()
+    ]
     return [group for group in groups if group["params"]]
 
 
