@@ -53,7 +53,17 @@ def test_a_classifier_labels_what_people_need_not(tmp_path: Path, capsys: pytest
     checkpoint, root, out = classifier(tmp_path / "checkpoint"), tmp_path / "run", tmp_path / "out"
     options = {"min_steps": 100, "max_steps": 100, "lr": 1e-2, "body_lr": 1.0, "ema": 0.9, "batch": 8}
     given = words(tmp_path, "classification", checkpoint, 120, **options)
-    gtloop(*given, "--target", "0.7", "-o", "sizes.look_at=50", "-o", "promise.cross_fit=0")
+    gtloop(
+        *given,
+        "--target",
+        "0.7",
+        "-o",
+        "annotators.synthetic.noise=0",
+        "-o",
+        "sizes.look_at=50",
+        "-o",
+        "promise.cross_fit=0",
+    )
     found = status(root, capsys)
     assert found["state"] == "finished"
     assert found["items"]["machine"] > 30, found["summary"]
