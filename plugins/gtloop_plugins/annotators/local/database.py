@@ -61,6 +61,7 @@ TABLES = (
     "CREATE INDEX IF NOT EXISTS shift_person ON shift (person, begun)",
     "CREATE INDEX IF NOT EXISTS shift_running ON shift (begun) WHERE ended = 0",
     "CREATE TABLE IF NOT EXISTS shift_item (shift TEXT, request INTEGER, PRIMARY KEY (shift, request)) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS shift_item_request ON shift_item (request)",
 )
 
 

@@ -77,6 +77,14 @@ class Shifts:
             ).first()
             return None if row is None else self._of(c, "s.id = ?", row.id)
 
+    def of(self, request: str, person: str) -> str | None:
+        """The id of the shift in which somebody has or had a request."""
+        query = """SELECT s.id FROM request r JOIN shift_item i ON i.request = r.number JOIN shift s ON s.id = i.shift
+            WHERE r.id = ? AND s.person = ? ORDER BY s.begun DESC LIMIT 1"""
+        with self._database.read() as c:
+            row = c.exec_driver_sql(query, (request, person)).first()
+            return None if row is None else str(row.id)
+
     def running(self) -> list[Shift]:
         """Those that nobody has ended, in the order in which they began."""
         with self._database.read() as c:
