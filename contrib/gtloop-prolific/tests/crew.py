@@ -29,7 +29,7 @@ FAST: dict[str, Any] = {
     "images": 3,
     "seconds_per_image": 60,
     "least_hour": 12,
-    "timeout_s": 0.5,
+    "timeout_s": 5,
     "patience_s": 20,
     "poll_s": 0,
 }

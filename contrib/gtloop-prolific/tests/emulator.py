@@ -51,7 +51,7 @@ class Emulator:
             later than anybody waits (``hang_s``).
     """
 
-    def __init__(self, faults: float = 0.0, seed: int = 0, hang_s: float = 0.6, balance: int = 1_000_000) -> None:
+    def __init__(self, faults: float = 0.0, seed: int = 0, hang_s: float = 1.5, balance: int = 1_000_000) -> None:
         self.studies: dict[str, dict[str, Any]] = {}
         self.submissions: dict[str, dict[str, Any]] = {}
         self.bonuses: dict[str, dict[str, Any]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 
 from gtloop.errors import ConfigError, GtloopError, Unreachable
@@ -19,6 +20,8 @@ from gtloop_prolific.service import Service
 
 FIELDS = ("PROLIFIC_PID", "STUDY_ID", "SESSION_ID")
 _ID = re.compile(r"[0-9A-Za-z]{1,64}")
+VERIFY_S = 5.0
+"""How long Prolific is asked who somebody is, while they wait."""
 SLACK_S = 120
 """Seconds that somebody has beyond Prolific's time, so that a last answer is not lost."""
 
@@ -68,7 +71,7 @@ class Participants:
 
     def _verify(self, person: str, study: str, submission: str) -> None:
         try:
-            found = self._service.call("GET", f"/submissions/{submission}/", until=0.0)
+            found = self._service.call("GET", f"/submissions/{submission}/", until=time.monotonic() + VERIFY_S)
         except (Denied, ConfigError):
             found = {}
         except Unreachable:

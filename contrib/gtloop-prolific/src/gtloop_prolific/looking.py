@@ -36,16 +36,16 @@ class Parts:
 
     def look(self) -> None:
         """Bring the books up to date, then hand over what that has brought, and open or close studies."""
-        running = self.reviewing.take()
         seen: dict[int, list[dict[str, object]]] = {}
-        listed: set[str] = set()
-        for study in self.books.studies("id IS NOT NULL"):
-            at_work = any(s.note == study.id for s in running.values())
-            if study.quiet and not at_work:
-                continue
+        at_work = {s.note for s in self._page.shifts.running()}
+        studies = [s for s in self.books.studies("id IS NOT NULL") if not s.quiet or s.id in at_work]
+        for study in studies:
             seen[study.number] = list(self.service.pages("/submissions/", study=study.id))
-            listed |= {str(s["id"]) for s in seen[study.number]}
+        # After the lists: a submission that is over has all its answers on the desk.
+        running = self.reviewing.take()
+        for study in studies:
             self.reviewing.review(study, seen[study.number], running)
+        listed = {str(s["id"]) for found in seen.values() for s in found}
         self.reviewing.lapse(running, listed)
         self._ask_again(self.books.regrown())
         self.reviewing.close(running)
