@@ -260,7 +260,11 @@ class Emulator:
         return self.submissions[name]
 
     def _told(self, study: dict[str, Any]) -> dict[str, Any]:
-        return {**study, "status": self._status(study), "places_taken": study["total_available_places"] - self._left(study)}
+        return {
+            **study,
+            "status": self._status(study),
+            "places_taken": study["total_available_places"] - self._left(study),
+        }
 
     def _routes(self, app: FastAPI) -> None:
         api = "/api/v1"
@@ -281,7 +285,9 @@ class Emulator:
         def studies(state: str = "") -> Any:
             keys = ("id", "name", "internal_name", "reward", "total_available_places")
             with self._lock:
-                return {"results": [{**{k: s[k] for k in keys}, "status": self._status(s)} for s in self.studies.values()]}
+                return {
+                    "results": [{**{k: s[k] for k in keys}, "status": self._status(s)} for s in self.studies.values()]
+                }
 
         @app.post(f"{api}/studies/", status_code=201)
         def create(body: CreateStudy) -> Any:

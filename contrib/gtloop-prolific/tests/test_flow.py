@@ -13,11 +13,14 @@ from gtloop.errors import ConfigError, GtloopError, Unreachable
 from gtloop.records import Request, Settlement
 
 from gtloop_prolific.annotator import Prolific
+from gtloop_prolific.service import Service
 
 Start = Callable[..., Emulator]
 
 
-def begin(folder: Path, emulator: Emulator, n: int = 6, answers: int = 1, **options: Any) -> tuple[Driver, Crew, list[Request]]:
+def begin(
+    folder: Path, emulator: Emulator, n: int = 6, answers: int = 1, **options: Any
+) -> tuple[Driver, Crew, list[Request]]:
     """An annotator that was asked, and has looked once."""
     annotator = build(folder / "work", emulator, **options)
     asked = requests(folder, n, answers)
@@ -130,6 +133,27 @@ def test_who_gives_up_early_is_asked_to_return_and_whole_work_is_paid_without_a_
     assert driver.cost == 10_000 * (emulator.paid() + 60), "one whole submission is not judged yet"
     judge(driver)
     assert driver.cost == 10_000 * emulator.paid()
+
+
+def test_who_finishes_while_prolific_is_asked_is_paid(
+    tmp_path: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver, crew, _ = begin(tmp_path, emulator, 3)
+    (study,) = emulator.studies.values()
+    pages = Service.pages
+    with served(driver.annotator) as browser:
+        name, url = emulator.take("a" * 24, study["id"]) or ("", "")
+        who = Participant(browser(), url)
+
+        def slow(self: Service, path: str, **query: Any) -> Any:
+            if emulator.submissions[name]["status"] == "ACTIVE":
+                emulator.complete(name, crew.do(who)["leave"]["code"])
+            return pages(self, path, **query)
+
+        monkeypatch.setattr(Service, "pages", slow)
+        driver.look(2)
+    assert len(driver.answers) == 3
+    assert emulator.submissions[name]["return_requested"] is None
 
 
 def test_time_runs_out(tmp_path: Path, emulator: Emulator) -> None:

@@ -178,7 +178,9 @@ def test_a_participant_in_a_real_browser(emulator: Emulator, tmp_path: Path) -> 
             size = int(next(iter(emulator.studies.values()))["internal_name"].split()[2])
             for n in range(size):
                 page.wait_for_selector("body[data-state=task]")
-                before = page.evaluate("async () => (await (await import('/static/js/app.js')).app).work.current.task.id")
+                before = page.evaluate(
+                    "async () => (await (await import('/static/js/app.js')).app).work.current.task.id"
+                )
                 page.keyboard.press("12"[n % 2])
                 page.wait_for_function(
                     "async (id) => (await (await import('/static/js/app.js')).app).work.current?.task.id !== id",

@@ -63,7 +63,9 @@ class Books:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(folder / "prolific.sqlite", timeout=30, isolation_level=None, check_same_thread=False)
+        self._db = sqlite3.connect(
+            folder / "prolific.sqlite", timeout=30, isolation_level=None, check_same_thread=False
+        )
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.executescript(_SCHEMA)

@@ -60,10 +60,12 @@ class Participants:
         if not studies:
             return Farewell("There is no work for you here now.")
         if shift is None:
-            text = "There are no images left for you. Please return the study on Prolific; you have not been asked to work."
+            text = "There are no images left for you. Please return the study on Prolific; you have lost nothing."
             return self._back(text, studies[0].turned)
         if shift.left:
-            return self._back("The time for these images is over. Please return the study on Prolific.", studies[0].turned)
+            return self._back(
+                "The time for these images is over. Please return the study on Prolific.", studies[0].turned
+            )
         return self._back("These were all your images. Thank you for your work.", studies[0].code)
 
     def _back(self, text: str, code: str) -> Farewell:

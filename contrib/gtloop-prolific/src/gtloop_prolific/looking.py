@@ -91,7 +91,7 @@ class Looking:
     """One look at a time, in a thread that dies with the process; all that it learns is on disk at once."""
 
     def __init__(self, options: ProlificOptions, context: Context, page: Local) -> None:
-        self._options, self._made = options, lambda: Parts(options, context, page)
+        self._options, self._context, self._page = options, context, page
         self._thread: threading.Thread | None = None
         self._parts: Parts | None = None
         self._fault: Exception | None = None
@@ -129,7 +129,7 @@ class Looking:
     def _work(self) -> None:
         try:
             if self._parts is None:
-                self._parts = self._made()
+                self._parts = Parts(self._options, self._context, self._page)
             self._parts.look()
         except Exception as e:  # ``wait`` raises it, where somebody hears it
             self._fault = e

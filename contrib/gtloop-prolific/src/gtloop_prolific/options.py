@@ -37,7 +37,9 @@ class ProlificOptions(Options):
     port: int = Field(8765, ge=1, le=65_535, description="its port")
     images: int = Field(20, ge=1, le=500, description="images that one participant gets in one submission, at most")
     seconds_per_image: float = Field(30, gt=0, le=3600, description="time that one image takes, for the estimate")
-    least_hour: float = Field(8, gt=0, description="least pay for an hour, in the account's currency; Prolific's: 8 (6)")
+    least_hour: float = Field(
+        8, gt=0, description="least pay for an hour, in the account's currency; Prolific's: 8 (6)"
+    )
     currency: Literal["USD", "GBP"] = Field("USD", description="currency of the Prolific workspace")
     usd_rate: float = Field(1.0, gt=0, le=100, description="dollars that one unit of that currency costs")
     fee_share: float = Field(0.428, ge=0, le=2, description="Prolific's fee: .428 of rewards, academic .333")

@@ -1,7 +1,7 @@
 """What a submission is paid: whole cents or pence for a number of images, and Prolific's fee on top.
 
-A submission of n images pays ``n`` times what one image costs, rounded down to a whole cent; one image costs what a full
-submission does, divided by its images. So no submission costs more than what is reserved for its answers.
+A submission of n images pays ``n`` times what one image costs, rounded down to a whole cent; one image costs what a
+full submission does, divided by its images. So no submission costs more than what is reserved for its answers.
 """
 
 from __future__ import annotations

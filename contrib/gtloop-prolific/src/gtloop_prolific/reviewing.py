@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from gtloop import keyed
 from gtloop.records import Answer, Closed
@@ -18,7 +18,7 @@ from gtloop_prolific.service import Refused, Service
 log = logging.getLogger("gtloop.prolific")
 BATCH_GRACE_S = 300
 """After its time, a shift that Prolific does not know of is given to others."""
-GONE = {"RETURNED", "TIMED-OUT", "SCREENED OUT"}
+Reason = Literal["complete", "expired", "declined", "cancelled"]
 PAID = {"APPROVED", "PARTIALLY APPROVED"}
 CURSOR = "desk cursor"
 UNFINISHED = "The images were not all done, and the code of the last page was not given."
@@ -99,11 +99,11 @@ class Reviewing:
             if told < wanted and not (ended and not held and request not in at_work):
                 continue
             delivered = self._books.delivered(request)
-            reason: Literal["complete", "expired", "declined", "cancelled"] = "declined"
+            reason: Reason = "declined"
             if delivered >= wanted:
                 reason = "complete"
-            elif ended == "expired" or ended == "cancelled":
-                reason = ended
+            elif ended in ("expired", "cancelled"):
+                reason = cast(Reason, ended)
             self._page.cancel([request])
             self._books.close(Closed(request=request, delivered=delivered, reason=reason))
 
@@ -182,7 +182,9 @@ class Reviewing:
         """Ask a participant, once, to return a submission."""
         if self._books.known(f"asked back {name}") is None:
             try:
-                self._service.call("POST", f"/submissions/{name}/request-return/", {"request_return_reasons": [UNFINISHED]})
+                self._service.call(
+                    "POST", f"/submissions/{name}/request-return/", {"request_return_reasons": [UNFINISHED]}
+                )
             except Refused as e:
                 log.warning("submission %s should be returned, look at it at Prolific: %s", name, e)
             self._books.put(f"asked back {name}", "1")

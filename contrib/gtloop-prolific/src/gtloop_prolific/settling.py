@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gtloop import keyed
+from gtloop.errors import Unreachable
 from gtloop.money import show
 from gtloop.records import Answer, Settlement
 
@@ -18,7 +19,7 @@ from gtloop_prolific.books import Books
 from gtloop_prolific.options import ProlificOptions
 from gtloop_prolific.pay import Pay
 from gtloop_prolific.reviewing import declined
-from gtloop_prolific.service import Refused, Service, Unreachable
+from gtloop_prolific.service import Refused, Service
 
 log = logging.getLogger("gtloop.prolific")
 LEAST_MESSAGE = 100

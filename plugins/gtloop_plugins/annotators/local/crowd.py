@@ -61,5 +61,5 @@ class Crowd(Protocol):
         ...
 
     def farewell(self, note: str, shift: Shift | None) -> Farewell:
-        """The end of a shift, where ``left`` has what time ran out for; None: no work for them, they are turned away."""
+        """The end of a shift (``left``: what time ran out for); None: there was no work, they are turned away."""
         ...

@@ -22,10 +22,12 @@ CHOOSE = f"""SELECT r.number, r.body FROM request r WHERE r.state = 'open'
     AND NOT EXISTS (SELECT 1 FROM excluded e WHERE e.request = r.number AND e.person = :me)
     ORDER BY {FREE} DESC, r.number LIMIT :images"""
 KEEP = """INSERT INTO lease (request, person, task, image, since, until)
-    VALUES (:number, :me, :task, :image, :now, :until) ON CONFLICT (request, person) DO UPDATE SET until = excluded.until"""
+    VALUES (:number, :me, :task, :image, :now, :until)
+    ON CONFLICT (request, person) DO UPDATE SET until = excluded.until"""
 FOUND = """SELECT s.id, s.person, s.note, s.begun, s.ends, i.request, r.id AS request_id, r.state, a.outcome
     FROM shift s JOIN shift_item i ON i.shift = s.id JOIN request r ON r.number = i.request
-    LEFT JOIN answer a ON a.request = i.request AND a.worker = s.person WHERE {which} ORDER BY s.begun, s.id, i.request"""
+    LEFT JOIN answer a ON a.request = i.request AND a.worker = s.person WHERE {which}
+    ORDER BY s.begun, s.id, i.request"""
 
 
 class Shift(NamedTuple):

@@ -35,7 +35,8 @@ HELD = f"""SELECT r.number, l.task FROM lease l JOIN request r ON r.number = l.r
 ASSIGN = """INSERT INTO lease (request, person, task, image, since, until)
     VALUES (:number, :me, :task, :image, :now, :until)
     ON CONFLICT (request, person) DO UPDATE SET until = excluded.until RETURNING draft, since"""
-RENEW = f"""UPDATE lease SET until = CASE WHEN until > :until THEN until ELSE :until END WHERE task = :task AND person = :me
+RENEW = f"""UPDATE lease SET until = CASE WHEN until > :until THEN until ELSE :until END
+    WHERE task = :task AND person = :me
     AND EXISTS (SELECT 1 FROM request r
         WHERE r.number = lease.request AND {MAY_DO} AND (lease.until > :now OR {IS_FREE}))
     AND (until > :now OR (SELECT count(*) FROM lease m WHERE m.person = :me AND m.until > :now) < {HOLD})"""
