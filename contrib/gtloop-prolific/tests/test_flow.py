@@ -289,11 +289,27 @@ def test_a_bonus_is_never_paid_twice(
     assert ("is not known" in caplog.text) == (fault == "503 before"), "then a person has to look"
 
 
-def test_too_few_images_for_prolifics_least_pay_are_given_back(tmp_path: Path, emulator: Emulator) -> None:
+def test_too_few_images_for_prolifics_least_pay_are_given_back(
+    tmp_path: Path, emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
     driver, _, _ = begin(tmp_path, emulator, 1, price=30_000, images=20, seconds_per_image=10)
     driver.look()
     assert not emulator.studies
     assert [(c.reason, c.delivered) for c in driver.closed.values()] == [("declined", 0)]
+    assert "leftovers_usd" in caplog.text
+    given = build(tmp_path / "given", emulator, price=30_000, images=20, seconds_per_image=10, leftovers_usd=0.3)
+    asked = requests(tmp_path, 1)
+    given.submit(asked)
+    driver = Driver(given)
+    driver.look()
+    crew = Crew(emulator, [r.item for r in asked])
+    with served(given) as browser:
+        assert crew.work(browser) == 1
+    driver.look()
+    assert driver.cost == 200_000, "a minute at 12 dollars an hour"
+    given.submit([asked[0].model_copy(update={"id": "another"})])
+    driver.look(2)
+    assert driver.closed["another"].reason == "declined", "not more than was allowed for"
 
 
 def test_cancelled_requests_are_offered_no_more(tmp_path: Path, emulator: Emulator) -> None:

@@ -64,7 +64,7 @@ class Prolific(Annotator):
                 "participants have to reach the page: say at which https address, "
                 "-o annotators.prolific.public_url=https://label.example.org"
             )
-        most = self._parts.books.worst_case() + cost
+        most = self._parts.books.worst_case() + cost + round(o.leftovers_usd * 1e6)
         if o.confirm_usd is None or most > round(o.confirm_usd * 1e6):
             raise ConfigError(
                 f"this may cost up to {show(most)} on Prolific; to pay for real, say so with the most that all of it "

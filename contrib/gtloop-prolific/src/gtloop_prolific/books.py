@@ -167,6 +167,10 @@ class Books:
         )  # fmt: skip
         return self.studies("images = ? AND reward = ?", images, reward)[0]
 
+    def paid(self, study: int) -> int:
+        """How many submissions of a study are paid, or to be judged."""
+        return int(self.one("SELECT count(*) FROM submission WHERE study = ? AND state <> 'void'", study)[0])
+
     def begun(self, study: int) -> set[str]:
         """Submissions that are decided."""
         return {name for (name,) in self.rows("SELECT id FROM submission WHERE study = ?", study)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 
@@ -19,6 +20,7 @@ from gtloop_prolific.service import Service
 from gtloop_prolific.settling import Settling
 from gtloop_prolific.studies import Studies
 
+log = logging.getLogger("gtloop.prolific")
 HANDED = "handed over"
 """Key of the last entry of the log that a whole look has brought."""
 
@@ -61,13 +63,13 @@ class Parts:
         """Open as many places as there are images to give out, and no more."""
         pay = Pay(self._options, self._context.price_per_answer, self.books.least_each())
         plan = plan_sets(self._page.shifts.free(), self._options.images)
-        if plan and not all(pay.lawful(size) for size in plan):
+        if self._beyond(pay, plan, running) > round(self._options.leftovers_usd * 1e6):
             if not running:
                 self._give_up()
             plan = {}
         wanted: dict[int, tuple[Study, int]] = {}
         for size, places in plan.items():
-            study = self.books.plan_study(size, pay.reward(size))
+            study = self.books.plan_study(size, max(pay.reward(size), pay.least(size)))
             wanted[study.number] = (study, places)
         for study in self.books.studies():
             known = seen.get(study.number)
@@ -78,13 +80,32 @@ class Parts:
             begun = self.books.begun(study.number) | set(running)
             self.studies.need(study, wanted.get(study.number, (study, 0))[1], known, begun)
 
+    def _beyond(self, pay: Pay, plan: dict[int, int], running: dict[str, Shift]) -> int:
+        """Micro-dollars that a plan costs beyond what is reserved; with what such submissions have cost so far."""
+        more = sum(n * _surplus(pay, size, pay.least(size)) for size, n in plan.items())
+        if not more:
+            return 0
+        for study in self.books.studies():
+            at_work = sum(s.note == study.id for s in running.values())
+            more += (self.books.paid(study.number) + at_work) * _surplus(pay, study.images, study.reward)
+        return more
+
     def _give_up(self) -> None:
         """So few images are left that Prolific's least pay would cost more than is reserved: nobody is asked."""
+        log.warning(
+            "the images that are left are too few for Prolific's least pay, which is more than what is reserved; "
+            "to have them labelled all the same, allow for it: -o annotators.prolific.leftovers_usd=1"
+        )
         waiting = [r for r, _, _, _, held in self.books.open_requests() if not held]
         with self.books.writing():
             for request in waiting:
                 self.books.do("UPDATE request SET ended = 'declined' WHERE id = ? AND ended = ''", request)
         self._page.cancel(waiting)
+
+
+def _surplus(pay: Pay, images: int, reward: int) -> int:
+    """What a submission costs beyond its answers, micro-dollars, the fee included."""
+    return max(0, sum(pay.cost(reward)) - sum(pay.cost(pay.reward(images))))
 
 
 class Looking:

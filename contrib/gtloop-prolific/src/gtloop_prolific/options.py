@@ -45,6 +45,7 @@ class ProlificOptions(Options):
     fee_share: float = Field(0.428, ge=0, le=2, description="Prolific's fee: .428 of rewards, academic .333")
     vat_share: float = Field(0.0, ge=0, le=1, description="VAT on that fee: .2 for researchers in the UK")
     confirm_usd: float | None = Field(None, gt=0, description="the most that all of it may cost, dollars: needed")
+    leftovers_usd: float = Field(0, ge=0, description="dollars beyond what is reserved, for the last few images")
     title: str | None = Field(None, max_length=120, description="of the study; default: from the task")
     description: str | None = Field(None, max_length=5000, description="of the study; default: from the instructions")
     project: str | None = Field(None, pattern=r"^\w+$", description="id of the Prolific project for the studies")
