@@ -78,4 +78,4 @@ def test_the_wage_decides_where_the_price_is_low() -> None:
 )
 def test_options_say_what_is_wrong(given_: dict[str, object], why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        ProlificOptions(**given_)  # type: ignore[arg-type]
+        ProlificOptions(**given_)
