@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 from emulator import TOKEN, Emulator
+from hypothesis import settings
+
+settings.register_profile("patient", deadline=None)  # a busy machine is no fault
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)
