@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import gtloop
 
 if TYPE_CHECKING:
-    from gtloop.interfaces import Format
+    from gtloop.interfaces import Annotator, Format
 
 
 @gtloop.hookimpl
@@ -15,3 +15,10 @@ def gtloop_formats() -> list[type[Format]]:
     from gtloop_cvat.xml import CvatXml
 
     return [CvatXml]
+
+
+@gtloop.hookimpl
+def gtloop_annotators() -> list[type[Annotator]]:
+    from gtloop_cvat.annotator import Cvat
+
+    return [Cvat]

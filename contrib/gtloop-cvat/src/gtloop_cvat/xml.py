@@ -25,8 +25,8 @@ class CvatXml(Format):
     """``annotations.xml``, by itself, in an export's ZIP, or in a folder.
 
     Read: boxes (a turned one as the upright box round it) for task ``bbox``, masks and polygons for ``segmentation``
-    (a higher ``z_order``, else the later, lies on top), one tag for ``classification``. Attributes, rotation, groups and
-    subset are kept as extras, and what the task has no place for is listed there under ``others``.
+    (a higher ``z_order``, else the later, lies on top), one tag for ``classification``. Attributes, rotation, groups
+    and subset are kept as extras, and what the task has no place for is listed there under ``others``.
 
     Written: the same, coordinates as decimals, masks as runs. What gtloop knows of an image stands in its attribute
     ``gtloop``, which CVAT passes over: so empty images, images without a label and exact names come back.
