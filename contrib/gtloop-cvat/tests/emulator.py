@@ -55,6 +55,8 @@ class Emulator:
         self.calls: Counter[str] = Counter()
         self.next_faults: list[tuple[str, str]] = []
         self.hang_s = 2.0
+        self.broken = ""
+        """What background work fails with."""
         self._lock, self._count = threading.RLock(), 100
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
@@ -197,7 +199,8 @@ class Emulator:
         @app.get("/api/requests/{name}")
         def progress(name: str) -> Any:
             target = {"type": "create:task", "target": "task", "task_id": int(name.rsplit("=", 1)[-1])}
-            return {"id": name, "status": "finished", "message": "", "operation": target, "created_date": _now()}
+            status = "failed" if self.broken else "finished"
+            return {"id": name, "status": status, "message": self.broken, "operation": target, "created_date": _now()}
 
         @app.get("/api/tasks/{number}/data/meta")
         def meta(number: int) -> Any:

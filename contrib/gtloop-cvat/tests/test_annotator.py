@@ -144,6 +144,28 @@ def test_a_deleted_task_is_made_again_and_needless_ones_are_deleted(tmp_path: Pa
     assert crew.work() == 0
 
 
+def test_images_that_cvat_refuses_are_said_in_one_line(tmp_path: Path, emulator: Emulator) -> None:
+    emulator.broken = "cannot identify image file"
+    annotator = build(tmp_path / "work", emulator)
+    annotator.submit(requests(tmp_path, 2))
+    with pytest.raises(GtloopError, match="CVAT refuses to upload images: cannot identify image file"):
+        Driver(annotator).look(3)
+
+
+def test_work_that_has_begun_is_not_overwritten(tmp_path: Path, emulator: Emulator) -> None:
+    """This process dies between the assignment and writing it down; somebody has opened the job meanwhile."""
+    annotator = build(tmp_path / "work", emulator)
+    proposal = {"boxes": [{"category": "crate", "xyxy": [1.0, 2.0, 20.0, 30.0]}]}
+    annotator.submit(requests(tmp_path, 1, mode="adjust", proposal=proposal))
+    Driver(annotator).look()
+    (task,) = emulator.tasks.values()
+    task["state"], task["shapes"] = "in progress", []
+    annotator._parts.books.do("UPDATE job SET state = 'planned', task = NULL")
+    Driver(annotator).look(2)
+    assert len(emulator.tasks) == 1
+    assert task["shapes"] == []
+
+
 def test_requests_expire(tmp_path: Path, emulator: Emulator) -> None:
     annotator = build(tmp_path / "work", emulator)
     annotator.submit(requests(tmp_path, 1, deadline_s=0.0))

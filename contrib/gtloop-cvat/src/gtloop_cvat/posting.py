@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import quote
 
 from gtloop.images import content
@@ -73,7 +74,8 @@ class Posting:
         made = self._server.job_of(task)
         if made is None:
             raise Refused("make a job", 404, f"task {task} has none; delete it, and run again")
-        self._propose(task, int(made.id), requests)
+        if str(made.state) == "new":  # else somebody is at work on it: this process died after it was made
+            self._propose(task, int(made.id), requests)
         if job.assignee:
             self._server.assign(int(made.id), self._server.user_id(job.assignee))
         self._books.do("UPDATE job SET task = ?, state = 'posted' WHERE number = ?", task, job.number)
@@ -99,11 +101,12 @@ class Posting:
             self._server.upload(task, files, [])
 
     def _propose(self, task: int, job: int, requests: list[Request]) -> None:
-        """Show what is to be corrected; a job that nobody has opened yet has nothing else."""
+        """Show what is to be corrected."""
         if not any(r.mode == "adjust" and r.proposal for r in requests):
             return
         ids = self._server.label_ids(task)
-        shapes, tags = [], []
+        shapes: list[Any] = []
+        tags: list[Any] = []
         for frame, request in enumerate(requests):
             if request.mode == "adjust" and request.proposal:
                 more, marks = self._converter.propose(frame, request.proposal, ids)

@@ -7,6 +7,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ class Server:
             Unreachable: It does not answer.
         """
         import urllib3
-        from cvat_sdk.core.exceptions import CvatSdkException
+        from cvat_sdk.core.exceptions import BackgroundRequestException, CvatSdkException
         from cvat_sdk.exceptions import ApiException
 
         until = time.monotonic() + self._options.patience_s if until is None else until
@@ -61,6 +62,8 @@ class Server:
         while True:
             try:
                 return call()
+            except BackgroundRequestException as e:
+                raise Refused(what, 400, " ".join(str(e).split())[:300]) from None
             except ApiException as e:
                 if e.status in (401, 403):
                     raise ConfigError(
@@ -107,21 +110,12 @@ class Server:
         Raises:
             Refused: The server can't make a task of them.
         """
-        from cvat_sdk.core.exceptions import BackgroundRequestException
         from cvat_sdk.core.proxies.tasks import ResourceType
 
-        client = self._made()
-        proxy = client.tasks.retrieve(task)
+        proxy = self.do("read a task", lambda: self._made().tasks.retrieve(task))
         params = {"image_quality": self._options.image_quality, "sorting_method": "predefined"}
         kind = ResourceType.REMOTE if urls else ResourceType.LOCAL
-        try:
-            self.do(
-                "upload images",
-                lambda: proxy.upload_data(urls or files, resource_type=kind, params=params),
-                once=True,
-            )
-        except BackgroundRequestException as e:
-            raise Refused("make a task of these images", 400, " ".join(str(e).split())[:300]) from None
+        self.do("upload images", lambda: proxy.upload_data(urls or files, resource_type=kind, params=params), once=True)
 
     def frames(self, task: int) -> list[Any]:
         """Name, width and height of a task's images."""
@@ -138,7 +132,7 @@ class Server:
         found: dict[str, int] = {}
         page = 1
         while True:
-            some, _ = self.do("list labels", lambda page=page: self.api.labels_api.list(task_id=task, page=page))
+            some, _ = self.do("list labels", partial(self.api.labels_api.list, task_id=task, page=page))
             found |= {str(label.name): int(label.id) for label in some.results}
             if not some.next:
                 return found
