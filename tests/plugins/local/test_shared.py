@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import test_crowd
 import test_desk
 from deskparts import gather, make_local, make_requests
 from hypothesis.stateful import run_state_machine_as_test
@@ -57,3 +58,10 @@ def test_a_server_that_comes_back_is_waited_for(
     finally:
         postgres.start()
     assert [(c.request, c.reason) for c in gather(make_local(tmp_path))[1]] == [("request-1", "cancelled")]
+
+
+def test_a_crowd_in_a_server(tmp_path: Path) -> None:
+    """What guests do on a desk in a file, they do on one in a server."""
+    test_crowd.test_shifts_spread_over_images_so_that_the_last_is_whole(tmp_path / "spread")
+    test_crowd.test_images_of_a_shift_are_nobody_elses(tmp_path / "kept")
+    test_crowd.test_what_a_guest_declines_is_not_asked_again(tmp_path / "declined")

@@ -17,10 +17,12 @@ from gtloop_plugins.annotators.local.database import Database
 from gtloop_plugins.annotators.local.desk import Desk
 from gtloop_plugins.annotators.local.people import People, Person, Role
 from gtloop_plugins.annotators.local.shared import SharedDatabase, desk_database
+from gtloop_plugins.annotators.local.shifts import Shifts
 from gtloop_plugins.annotators.local.tokens import Tokens
 
 if TYPE_CHECKING:
     from gtloop.opened import Run
+    from gtloop_plugins.annotators.local.crowd import Crowd
     from gtloop_plugins.annotators.local.site import Address, Site
 
 PORT = 8765
@@ -150,7 +152,17 @@ class Local(Annotator):
             lease_s=60 * self.options.lease_minutes,
             price=self.context.price_per_answer,
             root=root,
+            crowd=self.crowd(),
         )
+
+    def crowd(self) -> Crowd | None:
+        """Who comes from outside; None: people with personal links only. For plugins that bring a crowd."""
+        return None
+
+    @cached_property
+    def shifts(self) -> Shifts:
+        """What people of a crowd do."""
+        return Shifts(self._database, self._tokens)
 
     def _links(self, url: str) -> Iterator[tuple[str, str]]:
         """Who is to get which link: those whom the options name, and the owner; nobody who was kept out."""

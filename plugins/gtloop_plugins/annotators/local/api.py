@@ -10,6 +10,7 @@ from gtloop.errors import BadImage
 from gtloop.records import Outcome
 from gtloop.wording import counted
 from gtloop_plugins.annotators.local import figures
+from gtloop_plugins.annotators.local.crowd import Farewell
 from gtloop_plugins.annotators.local.guard import claim_of
 from gtloop_plugins.annotators.local.pictures import sized
 from gtloop_plugins.annotators.local.refused import Refused
@@ -117,7 +118,7 @@ def _next(site: Site, claim: Claim, holding: list[str]) -> dict[str, Any]:
     while True:
         found = site.work.next(claim, holding, gone)
         if isinstance(found, Idle):
-            return _idle(site, found, len(gone))
+            return _over(site, claim) if found.state == "over" and not gone else _idle(site, found, len(gone))
         try:
             return {"state": "task", "task": _task(site, found)}
         except BadImage:
@@ -141,6 +142,13 @@ def _task(site: Site, found: Task) -> dict[str, Any]:
     }
 
 
+def _over(site: Site, claim: Claim) -> dict[str, Any]:
+    """The end of a guest's shift."""
+    shift = site.shifts.last(claim.person)
+    said = site.crowd.farewell("" if shift is None else shift.note, shift) if site.crowd else Farewell("")
+    return {"state": "done", "why": said.text, "leave": said._asdict()}
+
+
 def _idle(site: Site, found: Idle, gone: int) -> dict[str, Any]:
     if found.state == "blocked":
         return {"state": "blocked", "why": found.why}
@@ -148,7 +156,7 @@ def _idle(site: Site, found: Idle, gone: int) -> dict[str, Any]:
     if gone:
         why = f"{counted(gone, 'image')} can't be read now; tell the owner of the run"
     elif found.state == "holding":
-        why = "you have two images already"
+        why = "you have two images already, or your last answer is on its way"
     elif found.state == "held":
         why = "others have the last images of this batch; what they do not finish comes back"
     elif site.watch.view.over:

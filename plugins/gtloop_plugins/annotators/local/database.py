@@ -54,6 +54,14 @@ TABLES = (
     """CREATE TABLE IF NOT EXISTS person (
         id TEXT PRIMARY KEY, name TEXT NOT NULL, role TEXT NOT NULL, epoch INTEGER NOT NULL DEFAULT 0,
         revoked INTEGER NOT NULL DEFAULT 0, blocked TEXT, created REAL NOT NULL, seen REAL)""",
+    # What somebody of a crowd does (``shifts``).
+    """CREATE TABLE IF NOT EXISTS shift (
+        id TEXT PRIMARY KEY, person TEXT NOT NULL, note TEXT NOT NULL, begun REAL NOT NULL, ends REAL NOT NULL,
+        ended INTEGER NOT NULL DEFAULT 0)""",
+    "CREATE INDEX IF NOT EXISTS shift_person ON shift (person, begun)",
+    "CREATE INDEX IF NOT EXISTS shift_running ON shift (begun) WHERE ended = 0",
+    "CREATE TABLE IF NOT EXISTS shift_item (shift TEXT, request INTEGER, PRIMARY KEY (shift, request)) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS shift_item_request ON shift_item (request)",
 )
 
 

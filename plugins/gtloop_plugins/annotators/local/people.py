@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from gtloop_plugins.annotators.local.database import Database
     from gtloop_plugins.annotators.local.tokens import Claim
 
-Role = Literal["owner", "annotator", "reviewer"]
+Role = Literal["owner", "annotator", "reviewer", "guest"]
+"""``guest``: of a crowd (``crowd``); sees the images of a shift, and no others."""
 SEEN_EVERY_S = 15.0
 """How often it is written down that somebody was there."""
 

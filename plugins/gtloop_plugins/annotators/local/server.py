@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gtloop.errors import BadImage, SourceError
+from gtloop_plugins.annotators.local.crowd import PATH
 from gtloop_plugins.annotators.local.guard import FAULT, App, Guard, Scope, claim_of, failure
 from gtloop_plugins.annotators.local.people import Person
 from gtloop_plugins.annotators.local.refused import Refused
@@ -138,8 +139,25 @@ def _pages(site: Site) -> Any:
     @router.get("/join/{token}")
     def join(token: str) -> Any:
         _, person = invited(token)
+        return welcome(person, token)
+
+    def welcome(person: Person, token: str, greeting: str = "") -> Any:
         values = {"csrf": "", "name": person.name, "role": person.role, "title": "Welcome", "token": token}
-        return render("join.html", **values)
+        return render("join.html", **values, greeting=greeting)
+
+    @router.get(PATH)
+    def arrive(request: Request) -> Any:
+        if site.crowd is None:
+            raise Refused(404, "not_found", "this run has no work for people from outside")
+        who = site.crowd.arrive(dict(request.query_params))
+        person = site.people.ensure(who.name, "guest")
+        shift = None
+        if site.crowd.admits(person.id):
+            shift = site.shifts.begin(who.shift, person.id, who.images, who.lasts_s, who.note)
+        if shift is not None and shift.left:
+            return welcome(person, site.tokens.link(person.id, person.epoch), who.greeting)
+        said = site.crowd.farewell(who.note, shift)
+        return render("leave.html", csrf="", title="Thank you", said=said)
 
     @router.post("/join")
     async def enter(request: Request) -> Response:

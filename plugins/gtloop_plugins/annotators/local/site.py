@@ -11,11 +11,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from gtloop.interfaces import Form, Task
+from gtloop_plugins.annotators.local.crowd import Crowd
 from gtloop_plugins.annotators.local.database import Database
 from gtloop_plugins.annotators.local.desk import Desk
 from gtloop_plugins.annotators.local.forms import Checker
 from gtloop_plugins.annotators.local.people import People, Person
 from gtloop_plugins.annotators.local.pictures import Pictures, sized
+from gtloop_plugins.annotators.local.shifts import Shifts
 from gtloop_plugins.annotators.local.tokens import Tokens
 from gtloop_plugins.annotators.local.watch import Watch
 from gtloop_plugins.annotators.local.work import Work
@@ -75,12 +77,15 @@ class Site:
     watch: Watch
     lease_s: float
     root: Path | None
+    crowd: Crowd | None = None
     people: People = field(init=False)
     desk: Desk = field(init=False)
+    shifts: Shifts = field(init=False)
     pictures: Pictures = field(default_factory=Pictures)
 
     def __post_init__(self) -> None:
         self.people, self.desk = People(self.database), Desk(self.database)
+        self.shifts = Shifts(self.database, self.tokens)
 
     @property
     def form(self) -> Form:
@@ -115,13 +120,14 @@ def make_site(
     lease_s: float,
     price: int,
     root: Path | None,
+    crowd: Crowd | None = None,
 ) -> Site:
-    """Put the parts together; ``root`` is the folder of the run, if there is one."""
+    """Put the parts together; ``root`` is the folder of the run, if there is one, ``crowd`` who comes from outside."""
     checker = Checker(form, task, sized)
     made: list[Site] = []
     changed: Callable[[Form, Task], None] = lambda form, task: made[0].take(form, task)  # noqa: E731
     work = Work(database, tokens, lease_s, checker, price)
-    made.append(Site(database, tokens, address, checker, work, Watch(root, changed), lease_s, root))
+    made.append(Site(database, tokens, address, checker, work, Watch(root, changed), lease_s, root, crowd))
     return made[0]
 
 

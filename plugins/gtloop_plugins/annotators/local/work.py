@@ -35,7 +35,8 @@ HELD = f"""SELECT r.number, l.task FROM lease l JOIN request r ON r.number = l.r
 ASSIGN = """INSERT INTO lease (request, person, task, image, since, until)
     VALUES (:number, :me, :task, :image, :now, :until)
     ON CONFLICT (request, person) DO UPDATE SET until = excluded.until RETURNING draft, since"""
-RENEW = f"""UPDATE lease SET until = :until WHERE task = :task AND person = :me
+RENEW = f"""UPDATE lease SET until = CASE WHEN until > :until THEN until ELSE :until END
+    WHERE task = :task AND person = :me
     AND EXISTS (SELECT 1 FROM request r
         WHERE r.number = lease.request AND {MAY_DO} AND (lease.until > :now OR {IS_FREE}))
     AND (until > :now OR (SELECT count(*) FROM lease m WHERE m.person = :me AND m.until > :now) < {HOLD})"""
@@ -62,10 +63,10 @@ class Idle(NamedTuple):
     """Why there is nothing to do.
 
     This person is ``blocked``, or is ``holding`` enough; what there is, is ``held`` by others; it is for ``others``,
-    as this person has answered it or may not; or ``none`` is asked.
+    as this person has answered it or may not; or ``none`` is asked. The shift of a guest is ``over``.
     """
 
-    state: Literal["blocked", "holding", "held", "others", "none"]
+    state: Literal["blocked", "holding", "held", "others", "none", "over"]
     why: str = ""
 
 
@@ -107,6 +108,8 @@ class Work:
                 if row.task not in holding:
                     c.exec_driver_sql(RENEW, {**at, "task": row.task})
                     return self._task(c, person, row.task)
+            if person.role == "guest":
+                return Idle("holding" if held else "over")
             if len(held) >= HOLD:
                 return Idle("holding")
             return self._lease(c, person, at, [*skip, *(row.number for row in held)])
@@ -156,7 +159,7 @@ class Work:
         """Give leases back."""
         with self._database.write(durable=False) as c:
             person = admit(c, claim)
-            for task in tasks:
+            for task in tasks if person.role != "guest" else ():  # what is set aside for somebody stays so
                 c.exec_driver_sql("UPDATE lease SET until = 0 WHERE task = ? AND person = ?", (task, person.id))
 
     def item(self, claim: Claim, *, image: str = "", task: str = "") -> Item:

@@ -124,7 +124,7 @@ class App {
     byId("question").hidden = true;
     if (!item) {
       this.bench.clear();
-      showScreen(this.work.state, this.work.why, this.outbox.entries.length);
+      showScreen(this.work.state, this.work.why, this.outbox.entries.length, this.work.leave);
     } else if (item.broken) {
       this.bench.clear();
       showBroken(item.broken, { skip: () => this.answer("declined"), cannotTell: () => this.answer("cannot_tell") });

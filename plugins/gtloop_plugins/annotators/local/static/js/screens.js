@@ -20,9 +20,12 @@ const SCREENS = {
   },
 };
 
-/** Show the screen of a state, with the reason that the server gave, and how many answers wait here. */
-export function showScreen(state, why, waiting) {
-  const { title, text = "", busy, iconName } = SCREENS[state] ?? SCREENS.wait;
+/**
+ * Show the screen of a state, with the reason that the server gave, and how many answers wait here. `leave` is the way
+ * back of somebody who came from elsewhere: {code, url, label}.
+ */
+export function showScreen(state, why, waiting, leave = null) {
+  const { title, text = "", busy, iconName } = { ...(SCREENS[state] ?? SCREENS.wait), ...(leave ? { text: "" } : {}) };
   const kept = waiting ? `${waiting} ${waiting === 1 ? "answer waits" : "answers wait"} here to be sent.` : "";
   const screen = byId("screen");
   screen.hidden = false;
@@ -31,6 +34,8 @@ export function showScreen(state, why, waiting) {
     busy ? h("div", { class: "spinner", "aria-hidden": "true" }) : h("div", { class: "medal" }, icon(iconName)),
     h("h1", { text: title }),
     ...[sentence(why), text, kept].filter(Boolean).map((line) => h("p", { text: line })),
+    ...(leave?.code ? [h("p", {}, "Your code: ", h("code", { class: "code", text: leave.code }))] : []),
+    ...(leave?.url ? [h("p", {}, h("a", { class: "button primary", href: leave.url, text: leave.label }))] : []),
   );
 }
 

@@ -18,6 +18,7 @@ export class Work extends EventTarget {
     this.current = this.ahead = null;
     this.state = "loading";
     this.why = "";
+    this.leave = null;
     this.failures = 0;
     this.drafts = new Drafts(store, clock, (task) => this.lose([task]));
     outbox.addEventListener("sent", () => this.ask());
@@ -86,6 +87,7 @@ export class Work extends EventTarget {
       else this.put(item);
       return 0;
     }
+    this.leave = said.leave ?? null;
     if (!this.current) this.idle(said.state, said.why);
     if (said.state === "done") return 15_000;
     return (said.retry_s ?? 10) * 1000;

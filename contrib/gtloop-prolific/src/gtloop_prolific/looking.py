@@ -1,0 +1,156 @@
+"""Looking for submissions beside the driver: the API may be slow, and nobody waits for it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from gtloop.errors import Unreachable
+from gtloop.interfaces import Context
+from gtloop.records import Request
+from gtloop_plugins.annotators.local import Local
+from gtloop_plugins.annotators.local.shifts import Shift
+
+from gtloop_prolific.books import Books, Study
+from gtloop_prolific.options import ProlificOptions
+from gtloop_prolific.pay import Pay, plan_sets
+from gtloop_prolific.reviewing import Reviewing
+from gtloop_prolific.service import Service
+from gtloop_prolific.settling import Settling
+from gtloop_prolific.studies import Studies
+
+log = logging.getLogger("gtloop.prolific")
+HANDED = "handed over"
+"""Key of the last entry of the log that a whole look has brought."""
+
+
+class Parts:
+    """The parts of an annotator, on books that one thread uses."""
+
+    def __init__(self, options: ProlificOptions, context: Context, page: Local) -> None:
+        self._options, self._context, self._page = options, context, page
+        self.books, self.service = Books(context.workdir), Service(options)
+        self.pay = Pay(options, context.price_per_answer)
+        self.studies = Studies(options, context, self.service, self.books)
+        self.reviewing = Reviewing(page, self.service, self.books, self.pay)
+        self.settling = Settling(options, self.service, self.books, self.pay)
+
+    def look(self) -> None:
+        """Bring the books up to date, then hand over what that has brought, and open or close studies."""
+        seen: dict[int, list[dict[str, object]]] = {}
+        at_work = {s.note for s in self._page.shifts.running()}
+        studies = [s for s in self.books.studies("id IS NOT NULL") if not s.quiet or s.id in at_work]
+        for study in studies:
+            seen[study.number] = list(self.service.pages("/submissions/", study=study.id))
+        # After the lists: a submission that is over has all its answers on the desk.
+        running = self.reviewing.take()
+        for study in studies:
+            self.reviewing.review(study, seen[study.number], running)
+        listed = {str(s["id"]) for found in seen.values() for s in found}
+        self.reviewing.lapse(running, listed)
+        self._ask_again(self.books.regrown())
+        self.reviewing.close(running)
+        self.books.put(HANDED, str(self.books.end()))
+        self.settling.decide_rest()
+        self._place(running, seen)
+
+    def _ask_again(self, requests: list[Request]) -> None:
+        if requests:
+            self._page.submit(requests)
+
+    def _place(self, running: dict[str, Shift], seen: dict[int, list[dict[str, object]]]) -> None:
+        """Open as many places as there are images to give out, and no more."""
+        pay = Pay(self._options, self._context.price_per_answer, self.books.least_each())
+        plan = plan_sets(self._page.shifts.free(), self._options.images)
+        if self._beyond(pay, plan, running) > round(self._options.leftovers_usd * 1e6):
+            if not running:
+                self._give_up()
+            plan = {}
+        wanted: dict[int, tuple[Study, int]] = {}
+        for size, places in plan.items():
+            study = self.books.plan_study(size, max(pay.reward(size), pay.least(size)))
+            wanted[study.number] = (study, places)
+        for study in self.books.studies():
+            known = seen.get(study.number)
+            if known is None and study.number not in wanted:
+                continue
+            if known is None:
+                known = [] if study.id is None else list(self.service.pages("/submissions/", study=study.id))
+            begun = self.books.begun(study.number) | set(running)
+            self.studies.need(study, wanted.get(study.number, (study, 0))[1], known, begun)
+
+    def _beyond(self, pay: Pay, plan: dict[int, int], running: dict[str, Shift]) -> int:
+        """Micro-dollars that a plan costs beyond what is reserved; with what such submissions have cost so far."""
+        more = sum(n * _surplus(pay, size, pay.least(size)) for size, n in plan.items())
+        if not more:
+            return 0
+        for study in self.books.studies():
+            at_work = sum(s.note == study.id for s in running.values())
+            more += (self.books.paid(study.number) + at_work) * _surplus(pay, study.images, study.reward)
+        return more
+
+    def _give_up(self) -> None:
+        """So few images are left that Prolific's least pay would cost more than is reserved: nobody is asked."""
+        log.warning(
+            "the images that are left are too few for Prolific's least pay, which is more than what is reserved; "
+            "to have them labelled all the same, allow for it: -o annotators.prolific.leftovers_usd=1"
+        )
+        waiting = [r for r, _, _, _, held in self.books.open_requests() if not held]
+        with self.books.writing():
+            for request in waiting:
+                self.books.do("UPDATE request SET ended = 'declined' WHERE id = ? AND ended = ''", request)
+        self._page.cancel(waiting)
+
+
+def _surplus(pay: Pay, images: int, reward: int) -> int:
+    """What a submission costs beyond its answers, micro-dollars, the fee included."""
+    return max(0, sum(pay.cost(reward)) - sum(pay.cost(pay.reward(images))))
+
+
+class Looking:
+    """One look at a time, in a thread that dies with the process; all that it learns is on disk at once."""
+
+    def __init__(self, options: ProlificOptions, context: Context, page: Local) -> None:
+        self._options, self._context, self._page = options, context, page
+        self._thread: threading.Thread | None = None
+        self._parts: Parts | None = None
+        self._fault: Exception | None = None
+        self._ended = -1e9  # by the monotonic clock
+        self._failing: float | None = None
+
+    def wait(self, until: float) -> None:
+        """Start a look where one is due, and wait for its end, or until the monotonic clock says ``until``.
+
+        Raises:
+            Unreachable: Looks have failed for longer than ``patience_s``.
+            GtloopError: Whatever else has ended a look.
+        """
+        if self._thread is None:
+            due = self._ended + self._options.poll_s
+            if time.monotonic() < due:
+                time.sleep(max(0.0, min(due, until) - time.monotonic()))
+                return
+            self._thread = threading.Thread(target=self._work, name="prolific", daemon=True)
+            self._thread.start()
+        self._thread.join(max(0.0, until - time.monotonic()))
+        if self._thread.is_alive():
+            return
+        self._thread, self._ended = None, time.monotonic()
+        fault, self._fault = self._fault, None
+        if fault is None:
+            self._failing = None
+        elif not isinstance(fault, Unreachable):
+            raise fault
+        else:
+            self._failing = self._failing or time.monotonic()
+            if time.monotonic() - self._failing > self._options.patience_s:
+                raise fault
+
+    def _work(self) -> None:
+        try:
+            if self._parts is None:
+                self._parts = Parts(self._options, self._context, self._page)
+            self._parts.look()
+        except Exception as e:  # ``wait`` raises it, where somebody hears it
+            self._fault = e

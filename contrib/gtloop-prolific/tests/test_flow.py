@@ -1,0 +1,369 @@
+"""From requests to studies, from submissions to answers, verdicts and dollars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crew import Crew, Driver, Participant, build, requests, served
+from emulator import TOKEN, Emulator
+from gtloop.errors import ConfigError, GtloopError, Unreachable
+from gtloop.records import Request, Settlement
+
+from gtloop_prolific.annotator import Prolific
+from gtloop_prolific.service import Service
+
+Start = Callable[..., Emulator]
+
+
+def begin(
+    folder: Path, emulator: Emulator, n: int = 6, answers: int = 1, **options: Any
+) -> tuple[Driver, Crew, list[Request]]:
+    """An annotator that was asked, and has looked once."""
+    annotator = build(folder / "work", emulator, **options)
+    asked = requests(folder, n, answers)
+    annotator.submit(asked)
+    driver = Driver(annotator)
+    driver.look()
+    return driver, Crew(emulator, [r.item for r in asked]), asked
+
+
+def judge(driver: Driver, rejected: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+    driver.annotator.settle(
+        [
+            Settlement(answer=a.id, request=a.request, worker=a.worker,
+                       verdict="reject" if a.id in rejected else "pay", reason="Boxes are missing.")
+            for a in driver.answers.values() if a.outcome != "declined"
+        ]
+    )  # fmt: skip
+
+
+def test_one_batch_is_one_study_and_every_cent_is_in_both_books(tmp_path: Path, emulator: Emulator) -> None:
+    driver, crew, _ = begin(tmp_path, emulator, 6, answers=2)
+    (study,) = emulator.studies.values()
+    assert (study["total_available_places"], study["reward"]) == (4, 60), "12 answers are 4 sets of 3 at 20 cents"
+    with served(driver.annotator) as browser:
+        assert crew.work(browser) == 4
+    assert driver.answers == {}, "nothing is told before a look"
+    driver.look()
+    assert len(driver.answers) == 12
+    assert [c.reason for c in driver.closed.values()] == ["complete"] * 6
+    judge(driver)
+    driver.look()
+    assert emulator.statuses() == {"APPROVED": 4}
+    assert driver.cost == 10_000 * emulator.paid() == 12 * 200_000
+    assert sum(a.fee for a in driver.answers.values()) == round(12 * 200_000 * 0.428)
+    assert emulator._status(study) == "COMPLETED"
+    assert emulator.calls["misfit"] == emulator.calls["denied"] == 0, "no call that the API would refuse"
+
+
+def test_places_grow_with_demand_in_the_same_study(tmp_path: Path, emulator: Emulator) -> None:
+    driver, _, _ = begin(tmp_path, emulator, 6)
+    more = [r.model_copy(update={"id": f"s{n}"}) for n, r in enumerate(requests(tmp_path, 9))]
+    crew = Crew(emulator, [r.item for r in more])
+    driver.annotator.submit(more)
+    driver.look(2)
+    (study,) = emulator.studies.values()
+    assert study["total_available_places"] == 5
+    with served(driver.annotator) as browser:
+        assert crew.work(browser) == 5
+        driver.look()
+        driver.annotator.submit([r.model_copy(update={"id": f"t{n}"}) for n, r in enumerate(more[:3])])
+        driver.look()
+        assert study["total_available_places"] == 6, "a study that was full recruits again"
+        assert crew.work(browser) == 1
+    driver.look()
+    assert len(driver.answers) == 18
+
+
+def test_a_study_whose_creation_broke_off_is_found_again(tmp_path: Path, start: Start) -> None:
+    for fault in ("503 after", "hang", "503 before", "429"):
+        emulator = start()
+        emulator.next_faults = [("POST /api/v1/studies/", fault)]
+        driver, _, _ = begin(tmp_path / fault, emulator, timeout_s=1)
+        driver.look(2)
+        assert [s["status"] for s in emulator.studies.values()] == ["ACTIVE"], fault
+        del driver
+        again = Driver(build(tmp_path / fault / "work", emulator))
+        again.look(2)
+        assert len(emulator.studies) == 1, "a new process goes on with it"
+
+
+def test_who_returns_is_not_paid_and_the_images_go_to_others(tmp_path: Path, emulator: Emulator) -> None:
+    driver, crew, _ = begin(tmp_path, emulator, 3)
+    (study,) = emulator.studies.values()
+    with served(driver.annotator) as browser:
+        name, url = emulator.take("a" * 24, study["id"]) or ("", "")
+        who = Participant(browser(), url)
+        crew.do(who, most=2)
+        emulator.put(name, "RETURNED")
+        driver.look(2)
+        assert driver.answers == {}
+        assert study["total_available_places"] == 1, "Prolific gives the place to somebody else by itself"
+        assert crew.work(browser) == 1
+    driver.look()
+    assert len(driver.answers) == 3
+    assert len({a.worker for a in driver.answers.values()}) == 1
+    assert driver.cost == 600_000
+
+
+def test_who_gives_up_early_is_asked_to_return_and_whole_work_is_paid_without_a_code(
+    tmp_path: Path, emulator: Emulator
+) -> None:
+    driver, crew, _ = begin(tmp_path, emulator, 6)
+    (study,) = emulator.studies.values()
+    with served(driver.annotator) as browser:
+        early, whole = (emulator.take(c * 24, study["id"]) or ("", "") for c in "ab")
+        crew.do(Participant(browser(), early[1]), most=1)
+        assert emulator.complete(early[0], None) == "AWAITING REVIEW"
+        crew.do(Participant(browser(), whole[1]))
+        emulator.complete(whole[0], None)
+        driver.look(2)
+        assert emulator.submissions[early[0]]["return_requested"]
+        assert len(driver.answers) == 3
+        judge(driver)
+        assert emulator.submissions[whole[0]]["status"] == "APPROVED"
+        assert crew.work(browser) == 1
+        driver.look()
+    assert len([a for a in driver.answers.values() if a.outcome == "label"]) == 6
+    emulator.put(early[0], "APPROVED")  # by hand, or by Prolific after 21 days
+    driver.look()
+    assert driver.cost == 10_000 * (emulator.paid() + 60), "one whole submission is not judged yet"
+    judge(driver)
+    assert driver.cost == 10_000 * emulator.paid()
+
+
+def test_who_finishes_while_prolific_is_asked_is_paid(
+    tmp_path: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver, crew, _ = begin(tmp_path, emulator, 3)
+    (study,) = emulator.studies.values()
+    pages = Service.pages
+    with served(driver.annotator) as browser:
+        name, url = emulator.take("a" * 24, study["id"]) or ("", "")
+        who = Participant(browser(), url)
+
+        def slow(self: Service, path: str, **query: Any) -> Any:
+            if emulator.submissions[name]["status"] == "ACTIVE":
+                emulator.complete(name, crew.do(who)["leave"]["code"])
+            return pages(self, path, **query)
+
+        monkeypatch.setattr(Service, "pages", slow)
+        driver.look(2)
+    assert len(driver.answers) == 3
+    assert emulator.submissions[name]["return_requested"] is None
+
+
+def test_time_runs_out(tmp_path: Path, emulator: Emulator) -> None:
+    driver, crew, _ = begin(tmp_path, emulator, 3)
+    (study,) = emulator.studies.values()
+    with served(driver.annotator) as browser:
+        name, url = emulator.take("a" * 24, study["id"]) or ("", "")
+        crew.do(Participant(browser(), url), most=1)
+        emulator.put(name, "TIMED-OUT")
+        driver.look(2)
+        assert crew.work(browser) == 1
+    driver.look()
+    assert len(driver.answers) == 3
+
+
+def test_turned_away_where_nothing_is_left_for_somebody(tmp_path: Path, emulator: Emulator) -> None:
+    driver, crew, _ = begin(tmp_path, emulator, 3)
+    (study,) = emulator.studies.values()
+    emulator.studies[study["id"]]["total_available_places"] = 2  # somebody has added a place by hand
+    with served(driver.annotator) as browser:
+        first, second = (emulator.take(c * 24, study["id"]) or ("", "") for c in "ab")
+        there = Participant(browser(), first[1])
+        late = Participant(browser(), second[1])
+        assert not late.in_
+        assert "no images left" in late.page
+        assert emulator.complete(second[0], late.code) == "RETURNED"
+        crew.do(there)
+        emulator.complete(first[0], there.next()["leave"]["code"])
+        driver.look()
+        assert emulator._status(study) == "PAUSED", "a place that nobody needs is taken off the market"
+    judge(driver)
+    assert driver.cost == 10_000 * emulator.paid() == 600_000
+
+
+def test_the_same_participant_is_the_same_worker_and_gets_other_images(tmp_path: Path, emulator: Emulator) -> None:
+    driver, crew, _ = begin(tmp_path, emulator, 6)
+    (study,) = emulator.studies.values()
+    with served(driver.annotator) as browser:
+        for _ in range(2):
+            name, url = emulator.take("a" * 24, study["id"]) or ("", "")
+            emulator.complete(name, crew.do(Participant(browser(), url))["leave"]["code"])
+        driver.look()
+    assert len(driver.answers) == 6
+    (worker,) = {a.worker for a in driver.answers.values()}
+    assert "a" * 24 not in worker
+    assert b"a" * 24 not in (tmp_path / "work" / "prolific.sqlite").read_bytes(), "who it is stands on the desk only"
+    assert driver.annotator.forget(worker)
+    assert not driver.annotator.forget(worker)
+
+
+def test_blocked_people_begin_nothing_more(tmp_path: Path, emulator: Emulator) -> None:
+    driver, crew, _ = begin(tmp_path, emulator, 6)
+    (study,) = emulator.studies.values()
+    with served(driver.annotator) as browser:
+        name, url = emulator.take("a" * 24, study["id"]) or ("", "")
+        emulator.complete(name, crew.do(Participant(browser(), url))["leave"]["code"])
+        driver.look()
+        (worker,) = {a.worker for a in driver.answers.values()}
+        driver.annotator.block({worker: "boxes of the wrong kind"})
+        again = emulator.take("a" * 24, study["id"]) or ("", "")
+        assert not Participant(browser(), again[1]).in_
+
+
+def test_a_forged_url_gets_in_nobody(tmp_path: Path, emulator: Emulator) -> None:
+    driver, _, _ = begin(tmp_path, emulator, 3)
+    (study,) = emulator.studies.values()
+    with served(driver.annotator) as browser:
+        _, url = emulator.take("a" * 24, study["id"]) or ("", "")
+        for wrong in (
+            url.replace("a" * 24, "b" * 24),
+            url.split("SESSION_ID=")[0] + "SESSION_ID=" + "9" * 24,
+            url.replace(study["id"], "c" * 24),
+            "/arrive",
+            "/arrive?PROLIFIC_PID=<script>&STUDY_ID=1&SESSION_ID=2",
+        ):
+            who = Participant(browser(), wrong)
+            assert who.status in (403, 404), wrong
+            assert not who.in_
+        assert Participant(browser(), url).in_
+
+
+def test_a_rejection_needs_all_answers_and_says_why(tmp_path: Path, emulator: Emulator) -> None:
+    driver, crew, _ = begin(tmp_path, emulator, 6)
+    with served(driver.annotator) as browser:
+        assert crew.work(browser) == 2
+    driver.look()
+    workers = sorted({a.worker for a in driver.answers.values()})
+    all_of_one = {a.id for a in driver.answers.values() if a.worker == workers[0]}
+    one_of_other = next(a for a in driver.answers.values() if a.worker == workers[1])
+    judge(driver, {*all_of_one, one_of_other.id})
+    assert emulator.statuses() == {"APPROVED": 1, "REJECTED": 1}
+    rejected = next(s for s in emulator.submissions.values() if s["status"] == "REJECTED")
+    assert rejected["message"].startswith("Boxes are missing. ")
+    assert rejected["category"] == "FAILED_INSTRUCTIONS"
+    before = driver.cost
+    driver.look()
+    anyway = [a for a in driver.answers.values() if a.outcome == "declined"]
+    assert [a.request for a in anyway] == [one_of_other.request]
+    assert driver.cost - before == one_of_other.price, "the ledger took it for unpaid; it was paid"
+    judge(driver, {*all_of_one, one_of_other.id})
+    driver.look()
+    assert driver.cost - before == one_of_other.price, "asked again, nothing changes"
+
+
+def test_what_is_skipped_is_paid_and_not_asked_again(tmp_path: Path, emulator: Emulator) -> None:
+    driver, crew, _ = begin(tmp_path, emulator, 3)
+    with served(driver.annotator) as browser:
+        assert crew.work(browser, outcome="declined") == 1
+    driver.look(2)
+    assert {c.reason for c in driver.closed.values()} == {"declined"}
+    assert emulator.statuses() == {"APPROVED": 1}, "nobody judges what was declined"
+    assert driver.cost == 600_000
+    assert not emulator.offered()
+
+
+@pytest.mark.parametrize("fault", ["", "hang", "503 after", "503 before", "429"])
+def test_a_bonus_is_never_paid_twice(
+    tmp_path: Path, emulator: Emulator, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    driver, crew, _ = begin(tmp_path, emulator, 3, timeout_s=1)
+    with served(driver.annotator) as browser:
+        crew.work(browser)
+    driver.look(2)
+    judge(driver)
+    a = next(iter(driver.answers.values()))
+    bonus = Settlement(answer=a.id, request=a.request, worker=a.worker, verdict="bonus", amount=500_000, reason="good")
+    emulator.next_faults = [("/pay/", fault)] if fault else []
+    driver.annotator.settle([bonus])
+    driver.annotator.settle([bonus])
+    paid = sum(b["paid"] for b in emulator.bonuses.values())
+    assert paid == (0 if fault == "503 before" else 1)
+    assert [b["amount"] for b in emulator.bonuses.values()] == [50]
+    assert ("is not known" in caplog.text) == (fault == "503 before"), "then a person has to look"
+
+
+def test_too_few_images_for_prolifics_least_pay_are_given_back(
+    tmp_path: Path, emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    driver, _, _ = begin(tmp_path, emulator, 1, price=30_000, images=20, seconds_per_image=10)
+    driver.look()
+    assert not emulator.studies
+    assert [(c.reason, c.delivered) for c in driver.closed.values()] == [("declined", 0)]
+    assert "leftovers_usd" in caplog.text
+    given = build(tmp_path / "given", emulator, price=30_000, images=20, seconds_per_image=10, leftovers_usd=0.3)
+    asked = requests(tmp_path, 1)
+    given.submit(asked)
+    driver = Driver(given)
+    driver.look()
+    crew = Crew(emulator, [r.item for r in asked])
+    with served(given) as browser:
+        assert crew.work(browser) == 1
+    driver.look()
+    assert driver.cost == 200_000, "a minute at 12 dollars an hour"
+    given.submit([asked[0].model_copy(update={"id": "another"})])
+    driver.look(2)
+    assert driver.closed["another"].reason == "declined", "not more than was allowed for"
+
+
+def test_cancelled_requests_are_offered_no_more(tmp_path: Path, emulator: Emulator) -> None:
+    driver, crew, asked = begin(tmp_path, emulator, 6)
+    (study,) = emulator.studies.values()
+    with served(driver.annotator) as browser:
+        name, url = emulator.take("a" * 24, study["id"]) or ("", "")
+        who = Participant(browser(), url)
+        crew.do(who, most=1)
+        driver.annotator.cancel([r.id for r in asked])
+        driver.look()
+        assert emulator._status(study) == "PAUSED"
+        end = who.next()
+        emulator.complete(name, end["leave"]["code"])
+    driver.look(2)
+    judge(driver)
+    assert emulator.submissions[name]["status"] == "APPROVED", "who was at work is paid"
+    assert len(driver.closed) == 6
+    assert {c.reason for c in driver.closed.values()} <= {"cancelled", "complete"}
+    assert driver.cost == 10_000 * emulator.paid() == 600_000
+
+
+def test_check_says_what_is_lacking(tmp_path: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(why: str, kind: type[GtloopError] = ConfigError, cost: int = 10_000_000, **options: Any) -> None:
+        with pytest.raises(kind, match=why) as found:
+            build(tmp_path / "work", emulator, **options).check(cost)
+        assert TOKEN not in str(found.value)
+        assert "\n" not in str(found.value)
+
+    build(tmp_path / "work", emulator, workspace="w1").check(10_000_000)
+    refuses("at which https address", public_url=None)
+    refuses(r"annotators.prolific.confirm_usd=10\.00", confirm_usd=None)
+    refuses(r"up to \$1,000\.01 on Prolific", cost=1_000_010_000)
+    refuses("fee_share", fee_share=0.333)
+    emulator.balance = 500
+    refuses(r"the workspace has \$5\.00", workspace="w1")
+    refuses("the workspace is in USD", workspace="w1", currency="GBP", usd_rate=1.3)
+    monkeypatch.setenv("PROLIFIC_TOKEN", "wrong-" + TOKEN)
+    refuses("does not let this token")
+    monkeypatch.delenv("PROLIFIC_TOKEN")
+    refuses("set PROLIFIC_TOKEN")
+    monkeypatch.setenv("PROLIFIC_TOKEN", TOKEN)
+    emulator.stop()
+    refuses("fails: ", Unreachable)
+
+
+def test_what_prolific_refuses_is_one_line(tmp_path: Path, start: Start) -> None:
+    poor = start(balance=10)
+    annotator = build(tmp_path / "work", poor)
+    annotator.submit(requests(tmp_path, 3))
+    with pytest.raises(GtloopError, match="Prolific refuses POST .*Insufficient balance.*add money"):
+        Driver(annotator).look(3)
+
+
+def test_it_is_an_annotator_that_spends_money() -> None:
+    assert Prolific.spends_money
+    assert Prolific.patient
