@@ -15,8 +15,10 @@ from gtloop.errors import UsageError
 from gtloop.money import usd
 from gtloop.plots import DARK, HUMAN, LIGHT, MACHINE, TRUTH, render
 from gtloop.store import write_atomic
-from gtloop_plugins.commands.reporting.measure import Facts, called, unlabelled
+from gtloop_plugins.commands.reporting.groups import called
+from gtloop_plugins.commands.reporting.measure import Facts
 from gtloop_plugins.commands.reporting.panels import Plot, plots
+from gtloop_plugins.commands.reporting.picks import unlabelled
 from gtloop_plugins.commands.reporting.pictures import galleries
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ class Shown:
 
 
 def write_report(facts: Facts, run: Run, task: Task, folder: Path) -> Path:
-    """Write ``index.html`` and one PNG a plot to ``folder``.
+    """Write ``index.html``, and every plot as a PNG and as an SVG of the same name, to ``folder``.
 
     Returns:
         The path of the page.
@@ -62,6 +64,7 @@ def write_report(facts: Facts, run: Run, task: Task, folder: Path) -> Path:
     try:
         for plot, light, _ in drawn:
             write_atomic(folder / f"{plot.name}.png", light)
+            write_atomic(folder / f"{plot.name}.svg", render(plot.draw, LIGHT, plot.size, "svg"))
         write_atomic(folder / "index.html", page.encode("utf-8", "surrogateescape"))
     except OSError as e:
         raise UsageError(f"cannot write {folder}: {e.strerror or e}; choose another place with --out") from e

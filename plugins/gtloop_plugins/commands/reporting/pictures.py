@@ -18,16 +18,9 @@ from gtloop.plots import HUMAN, MACHINE, TRUTH
 from gtloop.records import Item, Payload
 from gtloop_plugins.commands.reporting import overlays
 from gtloop_plugins.commands.reporting.figures import ANSWER, COLOURS
-from gtloop_plugins.commands.reporting.measure import (
-    Facts,
-    Measured,
-    answers_of,
-    best_and_worst,
-    category_counts,
-    most_and_least_confident,
-    names_in,
-    sample,
-)
+from gtloop_plugins.commands.reporting.groups import category_counts, names_in
+from gtloop_plugins.commands.reporting.measure import Facts, Measured
+from gtloop_plugins.commands.reporting.picks import answers_of, best_and_worst, most_and_least_confident, sample
 
 if TYPE_CHECKING:
     from PIL import Image
