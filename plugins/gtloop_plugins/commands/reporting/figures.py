@@ -13,7 +13,7 @@ import numpy as np
 
 from gtloop.plots import HUMAN, MACHINE, Draw, Theme
 from gtloop_plugins.commands.reporting.groups import Floats, Group
-from gtloop_plugins.commands.reporting.marks import SURE, legend, short, whole
+from gtloop_plugins.commands.reporting.marks import SURE, few_ticks, legend, room, short, whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from gtloop.workers import Worker
 
-ANSWER = "#9fb6da"
-"""Single answers of people: a paler blue than their label."""
 COLOURS = {"human": HUMAN, "machine": MACHINE}
 NAMES = {"human": "people", "machine": "machine"}
 BINS = np.linspace(0, 1, 17)
@@ -164,16 +162,10 @@ def confidence(points: Mapping[str, tuple[Floats, Floats]], groups: Mapping[str,
             xlim=(103, 0),
         )
         right.set_xticks(range(100, 0, -10))
-        right.set_ylim(*_room([g.top for of in groups.values() for g in of]))
+        right.set_ylim(*room([g.top for of in groups.values() for g in of]))
         legend(right)
 
     return draw
-
-
-def _room(values: Sequence[float]) -> tuple[float, float]:
-    """Limits of an axis that shows values of [0, 1] large enough to be told apart."""
-    least = min(values, default=0.0)
-    return (0.0, 1.03) if least < 0.5 else (2 * least - 1.03, 1.03) if least < 0.95 else (0.9, 1.01)
 
 
 def _images(ax: Axes, theme: Theme, points: Mapping[str, tuple[Floats, Floats]], metric: str) -> None:
@@ -222,12 +214,13 @@ def people(workers: Sequence[Worker], timed: bool, metric: str) -> Draw:
         scored = np.array([w.scored for w in workers], np.float64)
         rings = [theme.ink if w.flag else theme.paper for w in workers]
         ax.scatter(x, y, s=14 + 140 * scored / scored.max(), color=theme.human, alpha=0.75, edgecolors=rings)
-        for w, at in zip(workers, zip(x, y, strict=True), strict=True):
-            if w.flag:
-                ax.annotate(short(w.worker), at, textcoords="offset points", xytext=(8, -3), fontsize=8.5)
+        named = sorted((float(b), float(a), w.worker) for w, a, b in zip(workers, x, y, strict=True) if w.flag)
+        for k, (b, a, name) in enumerate(named):
+            below = k > 0 and b - named[k - 1][0] < 0.06 and a < 1.5 * named[k - 1][1] < 2.25 * a
+            ax.annotate(short(name), (a, b), textcoords="offset points", xytext=(8, 7 if below else -4), fontsize=8.5)
         ax.set(xscale="log", xlabel="median seconds of an answer" if timed else "answers", ylabel=metric)
         ax.set_ylim(-0.05, 1.05)
-        ax.xaxis.set_major_formatter("{x:g}")
+        few_ticks(ax.xaxis)
 
     return draw
 

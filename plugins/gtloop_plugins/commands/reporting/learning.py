@@ -12,7 +12,7 @@ from gtloop.curves import curves
 from gtloop.models import cut_of
 from gtloop.plots import Draw, Theme
 from gtloop_plugins.commands.reporting.history import Fit, predicted
-from gtloop_plugins.commands.reporting.marks import SURE, legend, whole
+from gtloop_plugins.commands.reporting.marks import SURE, few_ticks, legend, room, whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -115,7 +115,8 @@ def learning(shown: Sequence[Lesson], target: float | None, metric: str) -> Draw
             ax.plot(x, y, "s--", color=theme.human, markerfacecolor=theme.paper, markersize=5, label="out of fold")
         if target is not None:
             ax.axhline(target, color=theme.ink, linewidth=1.2, linestyle=(0, (2, 2)), label=f"promised, {target:g}")
-        ax.set(xlabel="labels of people that the model learnt from", ylabel=_mean(metric), ylim=(0, 1.02))
+        ax.set(xlabel="labels of people that the model learnt from", ylabel=_mean(metric))
+        ax.set_ylim(*room([q - e for _, q, e in known] + [q for _, q in held]))
         ax.margins(x=0.08)
         whole(ax)
         legend(ax)
@@ -139,7 +140,7 @@ def fitting(shown: Sequence[Lesson]) -> Draw:
             ax.set_xlim(left=0)
             if _positive(with_curve):
                 ax.set_yscale("log")
-                _few_ticks(ax)
+                few_ticks(ax.yaxis)
         _name_ends(axes[0])
 
     return draw
@@ -155,14 +156,6 @@ def _positive(curves_: Sequence[tuple[Lesson, Sequence[tuple[float, float]]]]) -
     """Whether a logarithmic axis shows more: losses fall by factors."""
     values = [v for _, points in curves_ for _, v in points]
     return min(values) > 0 and max(values) > 20 * min(values)
-
-
-def _few_ticks(ax: Axes) -> None:
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.yaxis.set_major_formatter("{x:g}")
-    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _name_ends(ax: Axes) -> None:

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
+ANSWER = "#9fb6da"
+"""Single answers of people, and what people alone would cost: a paler blue than their label."""
 SURE = 1.959964
 """Standard errors on either side of a mean that hold 95 % of a normal distribution."""
 
@@ -21,6 +24,15 @@ def whole(ax: Axes, n: Sequence[int] = ()) -> None:
         ax.set_xlim(min(n) - 0.6, max(n) + 0.6)
 
 
+def few_ticks(axis: Axis) -> None:
+    """Plain numbers at 1, 2 and 5 on a logarithmic axis."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
 def legend(ax: Axes) -> None:
     """The legend above the plot, on the right, where it hides nothing."""
     for handle in ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, borderpad=0.2).legend_handles:
@@ -31,3 +43,9 @@ def legend(ax: Axes) -> None:
 def short(name: str, length: int = 18) -> str:
     """A name that has room at an axis."""
     return name if len(name) <= length else name[: length - 1] + "…"
+
+
+def room(values: Sequence[float]) -> tuple[float, float]:
+    """Limits of an axis that shows values of [0, 1] large enough to be told apart."""
+    least = min(values, default=0.0)
+    return (0.0, 1.03) if least < 0.5 else (2 * least - 1.03, 1.03) if least < 0.95 else (0.9, 1.01)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gtloop.plots import Draw, Theme
-from gtloop_plugins.commands.reporting.marks import legend
+from gtloop_plugins.commands.reporting.marks import ANSWER, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +56,7 @@ def paid(cost: Mapping[str, float], each: Mapping[str, float | None]) -> Draw:
             if dollars:
                 left.barh(0, dollars, 0.5, left=start, color=colour, hatch=hatch, edgecolor=theme.paper, label=name)
                 start += dollars
-        left.barh(1, cost["if_all_human"], 0.5, color=theme.human, alpha=0.45)
+        left.barh(1, cost["if_all_human"], 0.5, color=ANSWER)
         for y, dollars in ((0, start), (1, cost["if_all_human"])):
             left.annotate(f"${dollars:,.2f}", (dollars, y), xytext=(4, 0), textcoords="offset points", va="center")
         left.set_yticks((0, 1), ("this run", "people alone"))
@@ -82,7 +82,7 @@ def worked(hours: Mapping[str, float | None]) -> Draw:
         ax = figure.subplots()
         known = [(n, h) for n, h in (("this run", hours["human"]), ("people alone", hours["if_all_human"])) if h]
         for y, (name, value) in enumerate(known):
-            ax.barh(y, value, 0.5, color=theme.human, alpha=0.45 if name == "people alone" else 1)
+            ax.barh(y, value, 0.5, color=ANSWER if name == "people alone" else theme.human)
             ax.annotate(f"{value:,.2f} h", (value, y), xytext=(4, 0), textcoords="offset points", va="center")
         ax.set_yticks(range(len(known)), [name for name, _ in known])
         _sideways(ax, 1.15 * max(h for _, h in known))

@@ -36,11 +36,10 @@ def _quality(m: Measured) -> float:
     return 0.0 if m.quality is None else m.quality
 
 
-def most_and_least_confident(measured: Sequence[Measured], n: int) -> tuple[list[Measured], list[Measured]]:
-    """At most ``n`` labels of highest and of lowest confidence; no image is in both."""
-    order = sorted(measured, key=lambda m: (-m.label.confidence, m.label.row))
-    least = order[::-1][: min(n, (len(order) + 1) // 2)]
-    return order[: min(n, len(order) - len(least))], least
+def surest(measured: Sequence[Measured], n: int, truth: bool) -> list[Measured]:
+    """At most ``n`` labels of highest confidence, of those with a truth where there is one; empty ones come last."""
+    known = [m for m in measured if m.truth is not None or not truth]
+    return sorted(known, key=lambda m: (-m.label.confidence, m.objects == 0, m.label.row))[:n]
 
 
 def sample(measured: Sequence[Measured], n: int, seed: int) -> list[Measured]:
