@@ -214,10 +214,13 @@ def people(workers: Sequence[Worker], timed: bool, metric: str) -> Draw:
         scored = np.array([w.scored for w in workers], np.float64)
         rings = [theme.ink if w.flag else theme.paper for w in workers]
         ax.scatter(x, y, s=14 + 140 * scored / scored.max(), color=theme.human, alpha=0.75, edgecolors=rings)
-        named = sorted((float(b), float(a), w.worker) for w, a, b in zip(workers, x, y, strict=True) if w.flag)
-        for k, (b, a, name) in enumerate(named):
-            below = k > 0 and b - named[k - 1][0] < 0.06 and a < 1.5 * named[k - 1][1] < 2.25 * a
-            ax.annotate(short(name), (a, b), textcoords="offset points", xytext=(8, 7 if below else -4), fontsize=8.5)
+        named: list[tuple[float, float]] = []
+        for w, (seconds, quality) in zip(workers, zip(x, y, strict=True), strict=True):
+            if w.flag:
+                near = sum(abs(q - quality) < 0.06 and 0.5 < s / seconds < 2 for s, q in named)
+                ax.annotate(short(w.worker), (seconds, quality), textcoords="offset points", xytext=(8, 10 * near - 3),
+                            fontsize=8.5)  # fmt: skip
+                named.append((seconds, quality))
         ax.set(xscale="log", xlabel="median seconds of an answer" if timed else "answers", ylabel=metric)
         ax.set_ylim(-0.05, 1.05)
         few_ticks(ax.xaxis)

@@ -81,7 +81,9 @@ class _Maker:
         answers = answers_of(self.run, self.task, [m.label.row for m in human])
         parts: list[Part] = [*(("answers",) if answers else ()), "label", *(("truth",) if self.truth else ())]
         words = ", ".join(PARTS[p] for p in parts)
-        caption = f"Drawn at random. From the top: {words}." if len(parts) > 1 and _shaped(human) else "Drawn at random."
+        caption = (
+            f"Drawn at random. From the top: {words}." if len(parts) > 1 and _shaped(human) else "Drawn at random."
+        )
         yield self.apart("From answers to labels", caption, human, parts, answers)
 
     def extremes(self, of: str, labels: Sequence[Measured]) -> Iterator[Gallery]:

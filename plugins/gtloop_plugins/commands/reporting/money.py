@@ -62,7 +62,10 @@ def paid(cost: Mapping[str, float], each: Mapping[str, float | None]) -> Draw:
         left.set_yticks((0, 1), ("this run", "people alone"))
         _sideways(left, 1.22 * max(start, cost["if_all_human"], 0.01))
         legend(left)
-        shown = [("people", each["human_label_usd"], theme.human), ("machine", each["machine_label_usd"], theme.machine)]
+        shown = [
+            ("people", each["human_label_usd"], theme.human),
+            ("machine", each["machine_label_usd"], theme.machine),
+        ]
         shown += [("all", each["label_usd"], theme.ink)]
         known = [(name, dollars, colour) for name, dollars, colour in shown if dollars is not None]
         for y, (_, dollars, colour) in enumerate(known):

@@ -88,7 +88,12 @@ def build_page(facts: Facts, run: Run, task: Task, shown: Sequence[Shown]) -> st
     environment.filters |= {"figure": _figure, "usd": lambda v: f"${v:,.2f}", "share": lambda v: f"{v:.0%}"}
     environment.filters |= {"anchor": lambda title: re.sub(r"\W+", "-", title.lower())}
     text = resources.files("gtloop_plugins.commands.reporting").joinpath("page.html.j2").read_text("utf-8")
-    s, pictures, people, evaluation = facts.status, galleries(facts, run, task), _people(facts), _evaluation(facts.status)
+    s, pictures, people, evaluation = (
+        facts.status,
+        galleries(facts, run, task),
+        _people(facts),
+        _evaluation(facts.status),
+    )
     return environment.from_string(text).render(
         s=s,
         name=run.root.name,

@@ -95,7 +95,9 @@ def _of_money(facts: Facts) -> Iterator[Plot]:
         )
         yield Plot("money", "The money", caption, money.paid(cost, facts.status["money"]), (9.2, 2.0))
     elif hours["human"]:
-        caption = "Active hours of people, who are not paid in this run, above those that people alone would have taken."
+        caption = (
+            "Active hours of people, who are not paid in this run, above those that people alone would have taken."
+        )
         yield Plot("money", "People's time", caption, money.worked(hours), (9.2, 1.7))
 
 
@@ -215,7 +217,9 @@ def _over_time(facts: Facts, labelled: Sequence[str], masks: bool) -> Iterator[P
         return
     most = categories.MAX_PANELS
     cut = f"; the {most} most frequent categories" if len(labelled) > most else ""
-    caption = f"{'Images that show each' if masks else 'Objects of each'} category, by the iteration of their label{cut}."
+    caption = (
+        f"{'Images that show each' if masks else 'Objects of each'} category, by the iteration of their label{cut}."
+    )
     rows = -(-min(len(labelled), most) // categories.COLUMNS)
     draw = categories.over_iterations(labelled, rounds)
     yield Plot("categories-iterations", "Categories, batch by batch", caption, draw, (9.2, 0.8 + 1.5 * rows))

@@ -118,7 +118,9 @@ class Picking:
             return f"The sampler found images that the model did not know yet: {means} ({interval})"
         if high < 0:
             return f"The sampler picked images that the model knew already: {means} ({interval})"
-        return f"Whether the sampler found images that teach more than random ones is not to be seen: {means} ({interval})"
+        return (
+            f"Whether the sampler found images that teach more than random ones is not to be seen: {means} ({interval})"
+        )
 
 
 def _facts(c: Comparison | None) -> dict[str, Any]:
