@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from gtloop.plots import HUMAN, MACHINE, TRUTH
 from gtloop_plugins.commands.reporting import overlays
-from gtloop_plugins.commands.reporting.marks import ANSWER
 from gtloop_plugins.commands.reporting.groups import category_counts, names_in
+from gtloop_plugins.commands.reporting.marks import ANSWER
 from gtloop_plugins.commands.reporting.measure import Facts, Measured
 from gtloop_plugins.commands.reporting.picks import answers_of, best_and_worst, sample, surest
 from gtloop_plugins.commands.reporting.pictures import Drawn, Part, Picture, apart, boxes, picture

@@ -19,7 +19,7 @@ from gtloop_plugins.commands.reporting.groups import grouped
 from gtloop_plugins.commands.reporting.history import history
 from gtloop_plugins.commands.reporting.learning import Lesson, lessons
 from gtloop_plugins.commands.reporting.money import money
-from gtloop_plugins.commands.reporting.picking import Picking, picking
+from gtloop_plugins.commands.reporting.picking import NOTHING, Picking, picking
 from gtloop_plugins.commands.reporting.recipe import recipe
 from gtloop_plugins.commands.reporting.risk import risk
 
@@ -80,7 +80,7 @@ class Facts:
     recipe: Sequence[tuple[str, str]] = ()
     audits: Sequence[Trail] = ()
     lessons: Sequence[Lesson] = ()
-    picking: Picking = Picking(0, {})
+    picking: Picking = NOTHING
     answers: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def of(self, source: str) -> list[Measured]:

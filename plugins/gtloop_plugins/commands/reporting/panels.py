@@ -63,8 +63,8 @@ def _of_risk(facts: Facts) -> Iterator[Plot]:
         else " Nothing was tested, so nothing was spent."
     )
     caption = (
-        f"The promise may be broken with a probability of {promise['delta']:g}, delta; every look that tests spends some "
-        f"of it, whether it passes or not, and a look that was never made costs nothing.{right}"
+        f"The promise may be broken with a probability of {promise['delta']:g}, delta. Every look that tests spends "
+        f"some of it, whether it passes or not; a look that was never made costs nothing.{right}"
     )
     draw = risk.spent(looks, promise["certificates"], promise["delta"])
     yield Plot("risk", "The risk", caption, draw, (9.2, 2.6 + 0.12 * len(tests)))
@@ -89,9 +89,9 @@ def _of_money(facts: Facts) -> Iterator[Plot]:
     cost, hours = facts.status["cost_usd"], facts.status["hours"]
     if cost["if_all_human"]:
         caption = (
-            "Left, what was paid, and for what, above what people alone would have cost by the same worker policy. Right, "
-            "what a label cost: one of people with its answers and the platform's fees, one of the machine with its fee "
-            "and the machine's work, and the mean of all."
+            "Left, what was paid, and for what, above what people alone would have cost by the same worker policy. "
+            "Right, what a label cost: one of people with its answers and the platform's fees, one of the machine with "
+            "its fee and the machine's work, and the mean of all."
         )
         yield Plot("money", "The money", caption, money.paid(cost, facts.status["money"]), (9.2, 2.0))
     elif hours["human"]:
@@ -125,18 +125,19 @@ def _of_models(facts: Facts) -> Iterator[Plot]:
     promise, shown = facts.status["promise"], facts.lessons
     if learning.has_quality(shown):
         caption = (
-            "The labels that each model would have given, with 95 % intervals: against people's labels of the images that "
-            "were validation by then, which it never saw"
+            "The labels that each model would have given, with 95 % intervals: against people's labels of the images "
+            "that were validation by then, which it never saw"
         )
         if any(lesson.fit.out_of_fold is not None for lesson in shown):
             caption += "; and, out of fold, for random images that were held back from it"
-        caption += ". It is of all images, the unsure ones too: the promise is about those above a threshold only."
+        caption += ". All images count, the unsure ones too; the promise is about those above a threshold only."
         draw = learning.learning(shown, promise["target"], promise["metric"])
         yield Plot("learning", "Learning", caption, draw)
     if learning.has_curves(shown):
         caption = (
-            "What each fit said of itself, epoch by epoch; the warmer the colour, the more labels it had. The loss is that "
-            "of its own examples, held out are some of them that it only chose its weights by; neither measures it."
+            "What each fit said of itself, epoch by epoch; the warmer the colour, the more labels it had. The loss is "
+            "that of its own examples; held out are some of them, by which it only chose its weights. Neither measures "
+            "how good it is."
         )
         yield Plot("fits", "Fits", caption, learning.fitting(shown))
 
@@ -146,10 +147,11 @@ def _of_picking(facts: Facts, things: str) -> Iterator[Plot]:
         return
     verdict = facts.picking.verdict()
     caption = (
-        f"In every batch some images are picked by the sampler ({facts.status['sampler']}), and some are drawn at random "
-        "from what it left, blind. Means with 95 % intervals, batch by batch alike; error and confidence are those of "
-        f"the model that the sampler went by, before people labelled them.{' ' + verdict + '.' if verdict else ''} What "
-        "a model learns from either is another question: gtloop simulate answers it with whole runs."
+        f"In every batch the sampler ({facts.status['sampler']}) picks some images, and some are drawn at random "
+        "from what it left, blind. Means with 95 % intervals, every batch compared with itself; error and confidence "
+        "are those of the model that the sampler went by, before people labelled them."
+        f"{' ' + verdict + '.' if verdict else ''} How much a model learns from either is another question: gtloop "
+        "simulate answers it with whole runs."
     )
     yield Plot("picking", "Picked against random", caption, picking.arms(facts.picking.found, things), (9.2, 2.8))
 
@@ -174,9 +176,9 @@ def _of_quality(facts: Facts) -> Iterator[Plot]:
         "confidence",
         "Does confidence know?",
         "Left, every image with the least-squares line of each source; confidences of people and machine are on "
-        "different scales. Right, the effect of a rising threshold: the mean quality of the surest 100 %, 90 % ... 10 % "
-        "of the images of each source, every image counting once, with 95 % intervals. Where confidence is of use, the "
-        "lines rise.",
+        "different scales, and so are those of models of different looks. Right, the effect of a rising threshold: "
+        "the mean quality of the surest 100 %, 90 % ... 10 % of the images of each source, every image counting once, "
+        "with 95 % intervals. Where confidence is of use, the lines rise.",
         figures.confidence(points, groups, metric),
     )
 
@@ -187,8 +189,8 @@ def _of_objects(facts: Facts, things: str) -> Iterator[Plot]:
         yield Plot(
             "objects",
             f"{things.capitalize()} in an image",
-            f"How many images have a label with so many {things}, and how sure these labels are; larger marks stand for "
-            "more images.",
+            f"How many images have a label with so many {things}, and how sure these labels are; larger marks stand "
+            "for more images.",
             figures.objects(facts.status["by_objects"], things),
         )
 
@@ -228,8 +230,8 @@ def _over_time(facts: Facts, labelled: Sequence[str], masks: bool) -> Iterator[P
 def _of_confusion(found: Mapping[str, Any]) -> Plot:
     names, tables = found["categories"], {s: found[s] for s in ("all", *SOURCES) if found[s]["count"]}
     caption = (
-        "Rows are the truth, columns the label, numbers are images; a stronger colour is a larger share of its row. All "
-        "labels, those of people, and those of the machine."
+        "Rows are the truth, columns the label, numbers are images; a stronger colour is a larger share of its row. "
+        "All labels, those of people, and those of the machine."
     )
     height = 0.9 + 8.2 / max(len(tables), 1) * 0.95 + 0.05 * max(map(len, names))
     return Plot(

@@ -1,8 +1,8 @@
 """Whether the sampler picked what teaches: its images against the blind random slice of the same batches.
 
-The slice (purpose ``control``) is drawn from what the sampler has left, and refills validation. Each batch is a stratum:
-means of the picked images are weighed by the number of random ones in their batch, so that a model that gets better
-from batch to batch, and images that get scarcer, make no difference.
+The slice (purpose ``control``) is drawn from what the sampler has left, and refills validation. Each batch is a
+stratum: means of the picked images are weighed by the number of random ones in their batch, so that a model that gets
+better from batch to batch, and images that get scarcer, make no difference.
 """
 
 from __future__ import annotations
@@ -123,6 +123,10 @@ class Picking:
         )
 
 
+NOTHING = Picking(0, {})
+"""Where nothing is compared."""
+
+
 def _facts(c: Comparison | None) -> dict[str, Any]:
     if c is None:
         return {"picked": None, "random": None, "picked_n": 0, "random_n": 0, "difference": None, "interval": None}
@@ -144,7 +148,7 @@ def picking(
     While a run goes on, nothing is compared: the random slice is validation, and its losses are to choose nothing.
     """
     if not (run.state.facts.finished or run.state.facts.cancelled):
-        return Picking(0, {})
+        return NOTHING
     score, cut = _score(run, registry), cut_of(run.state, run.settings)
     columns: dict[str, list[Pair]] = {name: [] for name in WHAT}
     for batch in picks:
