@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from gtloop.records import Item, Label
 from gtloop.registry import Registry
 from gtloop.testing.fakes import CATEGORIES
 from gtloop_plugins.commands.reporting import (
+    categories,
     figures,
     galleries,
     groups,
@@ -387,6 +389,56 @@ class TestFigures:
         assert light[:8] == b"\x89PNG\r\n\x1a\n"
         assert light == again
         assert light != dark
+
+    def test_a_plot_is_an_svg_and_the_same_every_time(self) -> None:
+        quality = {"human": np.array([0.2, 0.9]), "machine": np.zeros(0)}
+        draw = figures.histogram(quality, 0.6, "mean IoU")
+        first, again = (plots.render(draw, plots.LIGHT, (6, 2), "svg") for _ in range(2))
+        assert first == again
+        assert b"<svg" in first[:500]
+        assert not re.search(rb"dc:date|[Mm]atplotlib v", first), "when, by what"
+
+    def test_confusion_matrices_say_their_error_and_their_size(self) -> None:
+        from matplotlib.figure import Figure
+
+        pairs = [("human", "a", "a"), ("human", "b", "a"), ("machine", "b", "b"), ("machine", "b", "b")]
+        labels = [
+            measure.Measured(label(k, {"category": said}, source), {"category": true}, None, 1, 1)
+            for k, (source, true, said) in enumerate(pairs)
+        ]
+        found = groups.confusions(labels, ("a", "b"))
+        assert found["all"] == {"count": 4, "wrong": 0.25, "matrix": [[1, 0], [1, 2]]}
+        assert found["machine"]["matrix"] == [[0, 0], [0, 2]]
+        figure = Figure()
+        categories.confusion(found["categories"], {s: found[s] for s in ("all", "human", "machine")})(
+            figure, plots.LIGHT
+        )
+        titles = [ax.get_title() for ax in figure.axes]
+        assert titles == ["all: 25.0% of 4 wrong", "people: 50.0% of 2 wrong", "machine: 0.0% of 2 wrong"]
+
+    def test_categories_are_counted_batch_by_batch(self) -> None:
+        from matplotlib.figure import Figure
+
+        labels = [measure.Measured(label(k, {"boxes": [box(0), box(1, c)]}), None, None, 2, None) for k, c in
+                  enumerate(["crate", "drum"])]  # fmt: skip
+        rounds = groups.by_iteration(labels, CATEGORIES)
+        assert rounds["crate"] == {1: {"human": 0, "machine": 3}}
+        figure = Figure()
+        categories.over_iterations(("crate", "drum"), rounds)(figure, plots.LIGHT)
+        heights = [[bar.get_height() for bar in ax.patches] for ax in figure.axes]  # type: ignore[attr-defined]
+        assert heights == [[0, 3], [0, 1]]
+
+    def test_images_are_counted_by_their_objects(self) -> None:
+        from matplotlib.figure import Figure
+
+        found = groups.by_objects([measured(0, None, 0.5), measured(1, None, 0.7), measured(2, None, 0.1, objects=25)])
+        assert found == [
+            {"objects": 1, "images": 2, "confidence": pytest.approx(0.6)},
+            {"objects": 25, "images": 1, "confidence": pytest.approx(0.1)},
+        ]
+        figure = Figure()
+        figures.objects({"human": [], "machine": found}, "objects")(figure, plots.LIGHT)
+        assert figure.axes[0].get_xticklabels()[-1].get_text() == "20+"
 
     def test_mixed_iterations_split_their_cost(self) -> None:
         from matplotlib.figure import Figure

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gtloop.plots import Draw, Theme
+from gtloop.plots import HUMAN, MACHINE, Draw, Theme
 from gtloop_plugins.commands.reporting.marks import ANSWER, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+BOTH = "#7d8894"
+"""Labels of people and of the machine together."""
 
 
 def money(status: Mapping[str, Any]) -> dict[str, float | None]:
@@ -41,41 +44,47 @@ def _each(dollars: float, labels: int) -> float | None:
 
 def paid(cost: Mapping[str, float], each: Mapping[str, float | None]) -> Draw:
     """Dollars by what they were paid for, above those of people alone; and the price of one label by source."""
+    shown = [("people", each["human_label_usd"], HUMAN), ("machine", each["machine_label_usd"], MACHINE)]
+    shown += [("all", each["label_usd"], BOTH)]
+    known = [(name, dollars, colour) for name, dollars, colour in shown if dollars is not None]
 
     def draw(figure: Figure, theme: Theme) -> None:
-        left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-        parts = [
-            ("answers of people", cost["human"], theme.human, ""),
-            ("platform's fees", cost["fees"], theme.human, "////"),
-            ("machine's fees", cost["machine"], theme.machine, ""),
-            ("machine's work", cost["compute"], theme.machine, "////"),
-            ("promised, not paid yet", cost["reserved"], theme.faint, "////"),
-        ]
-        start = 0.0
-        for name, dollars, colour, hatch in parts:
-            if dollars:
-                left.barh(0, dollars, 0.5, left=start, color=colour, hatch=hatch, edgecolor=theme.paper, label=name)
-                start += dollars
-        left.barh(1, cost["if_all_human"], 0.5, color=ANSWER)
-        for y, dollars in ((0, start), (1, cost["if_all_human"])):
-            left.annotate(f"${dollars:,.2f}", (dollars, y), xytext=(4, 0), textcoords="offset points", va="center")
-        left.set_yticks((0, 1), ("this run", "people alone"))
-        _sideways(left, 1.22 * max(start, cost["if_all_human"], 0.01))
-        legend(left)
-        shown = [
-            ("people", each["human_label_usd"], theme.human),
-            ("machine", each["machine_label_usd"], theme.machine),
-        ]
-        shown += [("all", each["label_usd"], theme.ink)]
-        known = [(name, dollars, colour) for name, dollars, colour in shown if dollars is not None]
-        for y, (_, dollars, colour) in enumerate(known):
-            right.barh(y, dollars, 0.5, color=colour)
-            right.annotate(f"${dollars:,.4g}", (dollars, y), xytext=(4, 0), textcoords="offset points", va="center")
-        right.set_yticks(range(len(known)), [name for name, _, _ in known])
-        right.set_title("one label")
-        _sideways(right, 1.35 * max([d for _, d, _ in known], default=1.0))
+        axes = figure.subplots(1, 2, width_ratios=(3, 2)) if known else [figure.subplots()]
+        _parts(axes[0], theme, cost)
+        if known:
+            _prices(axes[1], known)
 
     return draw
+
+
+def _parts(ax: Axes, theme: Theme, cost: Mapping[str, float]) -> None:
+    parts = [
+        ("answers of people", cost["human"], theme.human, ""),
+        ("platform's fees", cost["fees"], theme.human, "////"),
+        ("machine's fees", cost["machine"], theme.machine, ""),
+        ("machine's work", cost["compute"], theme.machine, "////"),
+        ("promised, not paid yet", cost["reserved"], theme.faint, "////"),
+    ]
+    start = 0.0
+    for name, dollars, colour, hatch in parts:
+        if dollars:
+            ax.barh(0, dollars, 0.5, left=start, color=colour, hatch=hatch, edgecolor=theme.paper, label=name)
+            start += dollars
+    ax.barh(1, cost["if_all_human"], 0.5, color=ANSWER)
+    for y, dollars in ((0, start), (1, cost["if_all_human"])):
+        ax.annotate(f"${dollars:,.2f}", (dollars, y), xytext=(4, 0), textcoords="offset points", va="center")
+    ax.set_yticks((0, 1), ("this run", "people alone"))
+    _sideways(ax, 1.22 * max(start, cost["if_all_human"], 0.01))
+    legend(ax)
+
+
+def _prices(ax: Axes, known: Sequence[tuple[str, float, str]]) -> None:
+    for y, (_, dollars, colour) in enumerate(known):
+        ax.barh(y, dollars, 0.5, color=colour)
+        ax.annotate(f"${dollars:,.4g}", (dollars, y), xytext=(4, 0), textcoords="offset points", va="center")
+    ax.set_yticks(range(len(known)), [name for name, _, _ in known])
+    ax.set_title("one label")
+    _sideways(ax, 1.35 * max(max(dollars for _, dollars, _ in known), 1e-6))
 
 
 def worked(hours: Mapping[str, float | None]) -> Draw:
