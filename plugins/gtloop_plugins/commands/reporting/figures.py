@@ -288,8 +288,10 @@ def objects(by: Mapping[str, Sequence[Mapping[str, Any]]], things: str) -> Draw:
         for ax in (left, right):
             ax.set_xticks(ticks, names)
             ax.set(xlabel=f"{things} in the label")
-        left.set(title="images", yscale="log" if _spans(by) else "linear")
-        left.yaxis.set_major_formatter("{x:g}")
+        left.set_title("images")
+        if _spans(by):
+            left.set_yscale("log")
+            few_ticks(left.yaxis, (1,))
         right.set(title="mean confidence of these images", ylim=(0, 1.08), xlim=(-0.6, top + 0.6))
         legend(left)
 

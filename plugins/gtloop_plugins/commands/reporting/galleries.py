@@ -32,7 +32,7 @@ class Key(NamedTuple):
 
 
 STRIPES = Key("stripes", overlays.NOTHING, "wrong; the stripes have the colour of what is true")
-PARTS: Mapping[Part, str] = {"answers": "single answers", "label": "the label", "truth": "the truth"}
+PARTS: Mapping[Part, str] = {"answers": "single answers, each in a colour", "label": "the label", "truth": "the truth"}
 
 
 @dataclass(frozen=True)

@@ -129,13 +129,21 @@ def fitting(shown: Sequence[Lesson]) -> Draw:
     named = _named(shown)
 
     def draw(figure: Figure, theme: Theme) -> None:
+        from matplotlib.colors import LinearSegmentedColormap
+
+        warm = LinearSegmentedColormap.from_list("warm", [theme.human, "#9b59b6", "#d1495b"])
         axes = figure.subplots(1, len(named), squeeze=False)[0]
         for ax, name in zip(axes, named, strict=True):
             with_curve = [(m, curves(m.fit.figures)[name]) for m in shown if name in curves(m.fit.figures)]
             for k, (lesson, points) in enumerate(with_curve):
                 x, y = np.array(points, np.float64).T
-                colour = _colour(k, len(with_curve))
-                ax.plot(x, y, color=colour, linewidth=1.3, label=f"{lesson.fit.examples} labels")
+                ax.plot(
+                    x,
+                    y,
+                    color=warm(k / max(len(with_curve) - 1, 1)),
+                    linewidth=1.3,
+                    label=f"{lesson.fit.examples} labels",
+                )
             ax.set(title=name.replace("_", " "), xlabel="epoch")
             ax.set_xlim(left=0)
             if _positive(with_curve):
@@ -163,12 +171,6 @@ def _name_ends(ax: Axes) -> None:
     handles, labels = ax.get_legend_handles_labels()
     ends = sorted({0, len(handles) - 1}) if len(handles) > 6 else range(len(handles))
     ax.legend([handles[i] for i in ends], [labels[i] for i in ends], loc="upper right")
-
-
-def _colour(k: int, n: int) -> Any:
-    from matplotlib import colormaps
-
-    return colormaps["coolwarm"](k / max(n - 1, 1))
 
 
 def _mean(metric: str) -> str:

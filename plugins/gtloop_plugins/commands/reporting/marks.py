@@ -24,13 +24,13 @@ def whole(ax: Axes, n: Sequence[int] = ()) -> None:
         ax.set_xlim(min(n) - 0.6, max(n) + 0.6)
 
 
-def few_ticks(axis: Axis) -> None:
-    """Plain numbers at 1, 2 and 5 on a logarithmic axis."""
-    from matplotlib.ticker import LogLocator, NullFormatter
+def few_ticks(axis: Axis, at: Sequence[int] = (1, 2, 5)) -> None:
+    """Plain numbers on a logarithmic axis, at these multiples of powers of ten."""
+    from matplotlib.ticker import LogLocator, NullLocator
 
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_locator(LogLocator(subs=at))
     axis.set_major_formatter("{x:g}")
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
 def legend(ax: Axes) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from gtloop.plots import Draw, Theme
 from gtloop_plugins.commands.reporting.history import Look
-from gtloop_plugins.commands.reporting.marks import legend, short
+from gtloop_plugins.commands.reporting.marks import few_ticks, legend, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +62,7 @@ def _looks(ax: Axes, theme: Theme, looks: Sequence[Mapping[str, Any]], delta: fl
     x = np.arange(len(looks))
     now = np.array([look["spent"] for look in looks])
     before = np.array([look["total"] for look in looks]) - now
-    ax.bar(x, before, 0.6, color=theme.faint, label="spent before")
+    ax.bar(x, before, 0.6, color=theme.faint, label="spent before" if before.any() else None)
     ax.bar(x, now, 0.6, bottom=before, color=theme.machine, label="by this look")
     ax.axhline(delta, color=theme.ink, linewidth=1.4, linestyle=(0, (2, 2)))
     ax.annotate(f"delta, {delta:g}", (0.01, delta), xycoords=("axes fraction", "data"), xytext=(0, 3),
@@ -86,6 +86,6 @@ def _tests(ax: Axes, theme: Theme, tests: Sequence[Mapping[str, Any]]) -> None:
     ax.set(xscale="log", xlim=(LEAST / 2, 1.6), title="p of each test: left of its share of delta, it passed")
     ax.set_ylim(len(tests) - 0.4, -0.6)
     ax.set_xlabel("p, and its share of delta")
-    ax.xaxis.set_major_formatter("{x:g}")
+    few_ticks(ax.xaxis, (1,))
     ax.grid(axis="y", visible=False)
     ax.grid(axis="x", visible=True)
