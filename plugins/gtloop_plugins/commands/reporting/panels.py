@@ -131,8 +131,8 @@ def _of_models(facts: Facts) -> Iterator[Plot]:
         if any(lesson.fit.out_of_fold is not None for lesson in shown):
             caption += "; and, out of fold, for random images that were held back from it"
         caption += (
-            ". All images count, the unsure ones too; the promise is about those above a threshold only. They are not the "
-            "same for every model: the sampler takes some away, and random ones take their place."
+            ". All images count, the unsure ones too; the promise is about those above a threshold only. They are not "
+            "the same for every model: the sampler takes some away, and random ones take their place."
         )
         draw = learning.learning(shown, promise["target"], promise["metric"])
         yield Plot("learning", "Learning", caption, draw)
