@@ -477,7 +477,7 @@ class Detector(Plugin):
             progress: Called as (``"fit"``, done, total).
 
         Returns:
-            Figures worth logging, such as the final loss.
+            Figures worth logging, such as the final loss; the report draws curves (``gtloop.curves``).
 
         Raises:
             NotEnoughData: Too few examples to fit anything.

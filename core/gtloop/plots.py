@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,10 +33,12 @@ LIGHT = Theme(ink="#2b3138", faint="#dfe3e8", paper="#ffffff")
 DARK = Theme(ink="#c9d1d9", faint="#343b44", paper="#171b20")
 
 Draw = Callable[["Figure", Theme], None]
+_METADATA: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+"""What files would say of when and how they were made; nothing, so that bytes are the same."""
 
 
-def render(draw: Draw, theme: Theme, size: tuple[float, float]) -> bytes:
-    """A plot as PNG, ``size`` in inches at ``DPI``; the same input gives the same bytes."""
+def render(draw: Draw, theme: Theme, size: tuple[float, float], form: Literal["png", "svg"] = "png") -> bytes:
+    """A plot as PNG or SVG, ``size`` in inches at ``DPI``; the same input gives the same bytes."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -65,11 +67,13 @@ def render(draw: Draw, theme: Theme, size: tuple[float, float]) -> bytes:
         "grid.linewidth": 0.7,
         "legend.frameon": False,
         "legend.fontsize": 8.5,
+        "hatch.linewidth": 0.6,
+        "svg.hashsalt": "gtloop",  # ids of its parts, else drawn at random
     }
     with mpl.rc_context(style):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         draw(figure, theme)
         out = io.BytesIO()
-        figure.savefig(out, format="png", dpi=DPI, metadata={"Software": None})
+        figure.savefig(out, format=form, dpi=DPI, metadata=_METADATA[form])
     return out.getvalue()

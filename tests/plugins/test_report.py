@@ -194,21 +194,23 @@ class TestPage:
 
     def test_boxes(self, boxes: Path, registry: Registry, tmp_path: Path) -> None:
         html = self.html(registry, boxes, tmp_path)
+        plots = {"money", "iterations", "cost", "learning", "quality", "confidence", "objects", "categories"}
+        plots |= {"categories-iterations", "pace", "people"}
         assert {p.name for p in tmp_path.iterdir()} == {
             "index.html",
-            *(f"{n}.png" for n in ("iterations", "cost", "quality", "confidence", "objects", "categories", "people")),
+            *(f"{n}.{e}" for n in plots for e in ("png", "svg")),
         }
         assert "torn.png" in html
         assert "damaged or truncated" in html
         assert "label of people" in html
         assert "single answers" in html
-        assert html.count("<figcaption>") >= 16
+        assert html.count("<figcaption>") >= 30
         # it needs nothing else: no script, no file, no network
         assert "<script" not in html
         assert "<link" not in html
         uris = re.findall(r'(?:src|srcset|href)="(.{0,11})|url\((.{0,11})', html)
         assert uris
-        assert all("".join(u).startswith("data:image/") for u in uris)
+        assert all("".join(u).startswith(("data:image/", "#")) for u in uris)
         assert len(html) < 5_000_000
 
     def test_classes(self, classes: Path, registry: Registry, tmp_path: Path) -> None:
@@ -222,8 +224,8 @@ class TestPage:
         assert {f"{n}.png" for n in ("objects", "categories", "figures")} <= {p.name for p in tmp_path.iterdir()}
         assert '<i class="stripes"' in html
         assert all(f"</i>{c}</span>" in html for c in CATEGORIES)
-        assert '<div class="grid large">' in html
-        assert '<th>people</th><th>machine</th><th>all</th></tr>\n<tr><td class="l">crate</td>' in html
+        assert '<div class="grid two">' in html
+        assert '<th>people</th><th>machine</th><th>all</th></tr>\n</thead>\n<tr><td class="l">crate</td>' in html
 
     def test_a_run_that_ends_without_a_look_says_so(
         self, registry: Registry, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
@@ -244,20 +246,54 @@ class TestPage:
     def test_machine_labels_without_truth_are_shown_by_confidence(
         self, boxes: Path, registry: Registry, tmp_path: Path
     ) -> None:
-        from gtloop_plugins.commands.reporting.pictures import galleries
+        from gtloop_plugins.commands.reporting.galleries import galleries
 
         run = gtloop.open(boxes)
         task = run.task(registry)
         facts = measure.gather(run, registry)
         blind = [measure.Measured(m.label, None, None, m.objects, None) for m in facts.measured]
-        found = galleries(measure.Facts(facts.status, blind, facts.rows, facts.reasons, None), run, task, n=4)
-        assert [g.title for g in found] == [
-            "Machine labels it was least sure of",
-            "Machine labels it was surest of",
-            "Labels of people",
+        found = galleries(measure.Facts(facts.status, blind, facts.rows, facts.reasons, None), run, task)
+        assert [(g.title, len(g.pictures)) for g in found] == [
+            ("Surest labels of the machine", 5),
+            ("Least sure labels of the machine", 6),
+            ("Surest labels of people", 5),
+            ("From answers to labels", 5),
         ]
-        assert all(len(g.pictures) == 4 for g in found)
         assert all("truth" not in {k.what for k in g.key} for g in found)
+        assert {len(p.below) for p in found[-1].pictures} == {1}, "answers, and the label"
+
+    def test_labels_are_shown_beside_the_truth(self, boxes: Path, registry: Registry) -> None:
+        from gtloop_plugins.commands.reporting.galleries import galleries
+
+        run = gtloop.open(boxes)
+        found = {g.title: g for g in galleries(measure.gather(run, registry), run, run.task(registry))}
+        for title, parts in (("Surest labels of people", 2), ("From answers to labels", 3)):
+            shown = [(p.uri, *p.below) for p in found[title].pictures if p.uri]
+            assert {len(uris) for uris in shown} == {parts}
+            assert any(len(set(uris)) == parts for uris in shown), "each part is drawn alone"
+
+    @pytest.mark.slow
+    def test_a_thousand_pictures_stay_below_five_megabytes(
+        self, registry: Registry, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+    ) -> None:
+        from gtloop_plugins.demo import write_dataset
+
+        base = tmp_path_factory.mktemp("thousand")
+        write_dataset(base, 1000, seed=0)
+        given = {
+            "run.source": str(base / "images"),
+            "run.truth": str(base / "truth.jsonl"),
+            "run.classes": ("bird",),
+            "run.detector": "stub",
+            "run.annotator": "synthetic",
+            "run.preset": "ground-truth",
+            "run.workers": 3,
+            "sizes.batch": 300,
+        }
+        run_or_resume(base / "run", config.load(None, given), registry)
+        html = self.html(registry, base / "run", tmp_path)
+        assert "1,000 images of the source" in html
+        assert 500_000 < len(html) < 5_000_000
 
     def test_names_are_escaped(self, waiting: Path, registry: Registry, tmp_path: Path) -> None:
         moved = tmp_path / "<b>run"

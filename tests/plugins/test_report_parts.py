@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,18 @@ from gtloop.interfaces import Context
 from gtloop.records import Item, Label
 from gtloop.registry import Registry
 from gtloop.testing.fakes import CATEGORIES
-from gtloop_plugins.commands.reporting import figures, measure, overlays, page, panels, pictures
+from gtloop_plugins.commands.reporting import (
+    categories,
+    figures,
+    galleries,
+    groups,
+    measure,
+    overlays,
+    page,
+    panels,
+    picks,
+    pictures,
+)
 
 PROMISE = {"kind": "selective", "target": 0.6, "max_loss": None}
 
@@ -92,16 +105,16 @@ class TestMeasure:
 
     def test_groups_by_confidence(self) -> None:
         confidence = np.array([0.1, 0.9, 0.5, 0.7])
-        found = measure.by_confidence(confidence, np.array([0.0, 1.0, 0.4, 0.8]), groups=2)
+        found = groups.by_confidence(confidence, np.array([0.0, 1.0, 0.4, 0.8]), groups=2)
         assert [(g.count, g.first, g.last) for g in found] == [(2, 0, 50), (2, 50, 100)]
         assert [g.quality for g in found] == pytest.approx([0.9, 0.2])
         assert [g.top for g in found] == pytest.approx([0.9, 0.55])
-        assert measure.by_confidence(np.zeros(0), np.zeros(0)) == []
-        assert len(measure.by_confidence(np.ones(3), np.ones(3))) == 3
+        assert groups.by_confidence(np.zeros(0), np.zeros(0)) == []
+        assert len(groups.by_confidence(np.ones(3), np.ones(3))) == 3
 
     def test_equal_confidence_is_not_sorted_by_row(self) -> None:
         quality = np.repeat([1.0, 0.0], 500)
-        found = measure.by_confidence(np.full(1000, 0.5), quality)
+        found = groups.by_confidence(np.full(1000, 0.5), quality)
         assert all(0.3 < g.quality < 0.7 for g in found)
 
     def test_best_and_worst_share_no_image_and_show_something(self) -> None:
@@ -113,54 +126,54 @@ class TestMeasure:
             measured(4, 0.2, 0.9),
             measured(5, None),
         ]
-        best, worst = measure.best_and_worst(labels, 2)
+        best, worst = picks.best_and_worst(labels, 2)
         assert [m.label.row for m in worst] == [4, 3]
         assert [m.label.row for m in best] == [2, 1]
-        best, worst = measure.best_and_worst(labels[:1], 8)
+        best, worst = picks.best_and_worst(labels[:1], 8)
         assert len(best) + len(worst) == 1
 
-    def test_most_and_least_confident(self) -> None:
-        labels = [measured(i, None, c) for i, c in enumerate([0.3, 0.9, 0.5])]
-        most, least = measure.most_and_least_confident(labels, 8)
-        assert [m.label.row for m in most] == [1]
-        assert [m.label.row for m in least] == [0, 2]
+    def test_the_surest_have_a_truth_where_there_is_one_and_objects_first(self) -> None:
+        known = [measured(i, 0.5, c, objects=n) for i, (c, n) in enumerate([(0.3, 1), (0.9, 0), (0.9, 2), (0.5, 1)])]
+        known = [replace(m, truth={"boxes": []}) for m in known] + [measured(4, None, 1.0)]
+        assert [m.label.row for m in picks.surest(known, 3, True)] == [2, 1, 3]
+        assert [m.label.row for m in picks.surest(known, 2, False)] == [4, 2]
 
     def test_sample_draws_without_replacement(self) -> None:
         labels = [measured(i, None) for i in range(50)]
-        rows = [m.label.row for m in measure.sample(labels, 20, seed=3)]
+        rows = [m.label.row for m in picks.sample(labels, 20, seed=3)]
         assert len(set(rows)) == 20
         assert rows == sorted(rows)
-        assert rows == [m.label.row for m in measure.sample(labels, 20, seed=3)]
-        assert len(measure.sample(labels, 80, seed=3)) == 50
+        assert rows == [m.label.row for m in picks.sample(labels, 20, seed=3)]
+        assert len(picks.sample(labels, 80, seed=3)) == 50
 
     def test_confusion_has_truth_in_rows(self, registry: Registry) -> None:
         task = registry.build("task", "classification", {}, Context(categories=CATEGORIES))
         labels = [label(i, {"category": c}) for i, c in enumerate(["crate", "drum", "drum"])]
         found = measure.measure(labels, {0: {"category": "drum"}, 1: {"category": "drum"}}, task)
-        table = measure.confusion(found, CATEGORIES)
+        table = groups.confusion(found, CATEGORIES)
         assert table is not None
         assert table[0] == ["crate", "drum"]
         assert table[1].tolist() == [[0, 0], [1, 1]]
-        assert measure.confusion([measured(0, 1.0)], CATEGORIES) is None
+        assert groups.confusion([measured(0, 1.0)], CATEGORIES) is None
 
     def test_counts_of_categories(self) -> None:
         boxes = measure.Measured(
             label(0, {"boxes": [box(0), box(20), box(40, "drum")]}), {"boxes": [box(0, "drum")]}, 0.5, 3, 1
         )
-        found = measure.category_counts([boxes], ["drum", "crate"])
+        found = groups.category_counts([boxes], ["drum", "crate"])
         assert list(found) == ["drum", "crate"]
         assert found["crate"] == {"human": 0, "machine": 2, "truth": 0}
         assert found["drum"] == {"human": 0, "machine": 1, "truth": 1}
 
     def test_names_are_found_in_every_known_shape_and_in_no_other(self) -> None:
-        assert measure.names_in({"boxes": [box(0), box(9, "drum")]}) == ["crate", "drum"]
-        assert measure.names_in(mask([[0, 2], [2, -1]])) == ["sky", "car"]
-        assert measure.names_in({"category": "drum"}) == ["drum"]
+        assert groups.names_in({"boxes": [box(0), box(9, "drum")]}) == ["crate", "drum"]
+        assert groups.names_in(mask([[0, 2], [2, -1]])) == ["sky", "car"]
+        assert groups.names_in({"category": "drum"}) == ["drum"]
         for other in ({"points": [[1, 2]]}, {"regions": 3}, {"boxes": [[1, 2, 3, 4]]}, {}, None):
-            assert measure.names_in(other) == []
+            assert groups.names_in(other) == []
 
     def test_figures_of_categories(self) -> None:
-        found = measure.by_figure({"mean": 0.5, "iou.a.b": 0.25, "iou.c": None, "count.c": 3.0})
+        found = groups.by_figure({"mean": 0.5, "iou.a.b": 0.25, "iou.c": None, "count.c": 3.0})
         assert found == {"iou": {"a.b": 0.25, "c": None}}
 
 
@@ -173,6 +186,7 @@ class TestPanels:
         promise = {"kind": "selective", "target": 0.5, "metric": "mean IoU"}
         cost = {"if_all_human": 0.0, "machine": 0.0}
         status = {"iterations": [], "cost_usd": cost, "promise": promise, "evaluation": evaluation}
+        status |= {"hours": {"human": 0.0}, "risk": [], **groups.grouped(labels, ("sky", "road", "car"), True)}
         return measure.Facts(status, labels, [], {}, "truth")
 
     def test_masks_have_their_categories_and_their_figures_by_source(self) -> None:
@@ -296,16 +310,16 @@ class TestMasks:
 
     def test_the_key_names_what_occurs(self) -> None:
         seen = measure.Measured(label(0, mask([[0, -1]])), mask([[2, -2]]), 0.0, 1, 1)
-        assert [(k.look, k.what.partition(",")[0]) for k in pictures._key([seen], True, NAMES)] == [
+        assert [(k.look, k.what.partition(",")[0]) for k in galleries._key([seen], True, NAMES)] == [
             ("fill", "sky"),
             ("fill", "car"),
             ("fill", "void"),
             ("stripes", "wrong; the stripes have the colour of what is true"),
             ("line", "single answers"),
         ]
-        assert pictures._key([seen], True, NAMES)[1].colour == overlays.colour(2)
+        assert galleries._key([seen], True, NAMES)[1].colour == overlays.colour(2)
         blind = measure.Measured(label(0, mask([[0, -1]])), None, None, 1, None)
-        assert [k.what for k in pictures._key([blind], False, NAMES)] == ["sky"]
+        assert [k.what for k in galleries._key([blind], False, NAMES)] == ["sky"]
 
     def test_a_picture_of_a_large_image_is_small(self, tmp_path: Path) -> None:
         Image.new("RGB", (1760, 1320), "white").save(tmp_path / "white.png")
@@ -376,6 +390,56 @@ class TestFigures:
         assert light == again
         assert light != dark
 
+    def test_a_plot_is_an_svg_and_the_same_every_time(self) -> None:
+        quality = {"human": np.array([0.2, 0.9]), "machine": np.zeros(0)}
+        draw = figures.histogram(quality, 0.6, "mean IoU")
+        first, again = (plots.render(draw, plots.LIGHT, (6, 2), "svg") for _ in range(2))
+        assert first == again
+        assert b"<svg" in first[:500]
+        assert not re.search(rb"dc:date|[Mm]atplotlib v", first), "when, by what"
+
+    def test_confusion_matrices_say_their_error_and_their_size(self) -> None:
+        from matplotlib.figure import Figure
+
+        pairs = [("human", "a", "a"), ("human", "b", "a"), ("machine", "b", "b"), ("machine", "b", "b")]
+        labels = [
+            measure.Measured(label(k, {"category": said}, source), {"category": true}, None, 1, 1)
+            for k, (source, true, said) in enumerate(pairs)
+        ]
+        found = groups.confusions(labels, ("a", "b"))
+        assert found["all"] == {"count": 4, "wrong": 0.25, "matrix": [[1, 0], [1, 2]]}
+        assert found["machine"]["matrix"] == [[0, 0], [0, 2]]
+        figure = Figure()
+        categories.confusion(found["categories"], {s: found[s] for s in ("all", "human", "machine")})(
+            figure, plots.LIGHT
+        )
+        titles = [ax.get_title() for ax in figure.axes]
+        assert titles == ["all: 25.0% of 4 wrong", "people: 50.0% of 2 wrong", "machine: 0.0% of 2 wrong"]
+
+    def test_categories_are_counted_batch_by_batch(self) -> None:
+        from matplotlib.figure import Figure
+
+        labels = [measure.Measured(label(k, {"boxes": [box(0), box(1, c)]}), None, None, 2, None) for k, c in
+                  enumerate(["crate", "drum"])]  # fmt: skip
+        rounds = groups.by_iteration(labels, CATEGORIES)
+        assert rounds["crate"] == {1: {"human": 0, "machine": 3}}
+        figure = Figure()
+        categories.over_iterations(("crate", "drum"), rounds)(figure, plots.LIGHT)
+        heights = [[bar.get_height() for bar in ax.patches] for ax in figure.axes]  # type: ignore[attr-defined]
+        assert heights == [[0, 3], [0, 1]]
+
+    def test_images_are_counted_by_their_objects(self) -> None:
+        from matplotlib.figure import Figure
+
+        found = groups.by_objects([measured(0, None, 0.5), measured(1, None, 0.7), measured(2, None, 0.1, objects=25)])
+        assert found == [
+            {"objects": 1, "images": 2, "confidence": pytest.approx(0.6)},
+            {"objects": 25, "images": 1, "confidence": pytest.approx(0.1)},
+        ]
+        figure = Figure()
+        figures.objects({"human": [], "machine": found}, "objects")(figure, plots.LIGHT)
+        assert figure.axes[0].get_xticklabels()[-1].get_text() == "20+"
+
     def test_mixed_iterations_split_their_cost(self) -> None:
         from matplotlib.figure import Figure
 
@@ -398,7 +462,7 @@ class TestFigures:
 
     def test_background_is_not_painted(self) -> None:
         index = np.array([[0, 0, 1], [0, 2, 2]])
-        shown = pictures._painted(mask(index), "sky")
+        shown = galleries._painted(mask(index), "sky")
         assert [r["category"] for r in shown["regions"]] == ["road", "car"]
-        assert pictures._painted(mask(index), "") == mask(index)
-        assert pictures._painted({"boxes": [box(0)]}, "sky") == {"boxes": [box(0)]}
+        assert galleries._painted(mask(index), "") == mask(index)
+        assert galleries._painted({"boxes": [box(0)]}, "sky") == {"boxes": [box(0)]}

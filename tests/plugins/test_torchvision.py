@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gtloop.curves import curves
 from gtloop.errors import ConfigError, NotEnoughData, PluginFault, RunError
 from gtloop.images import open_image
 from gtloop.inference import decode
@@ -406,6 +407,8 @@ def test_early_stopping_keeps_the_best_weights() -> None:
     state, figures = line(0.2, worse)
     assert (figures["kept_at"], figures["stopped_at"], figures["steps"]) == (50, 70, 70)
     assert figures["held_out"] == 1
+    assert curves(figures)["held_out"] == [(10.0, 1.0), (11.0, 2.0), (12.0, 3.0), (13.0, 4.0), (14.0, 5.0)]
+    assert curves(figures)["loss"][-1] == (14.0, figures["loss"])
     kept = (state["head.weight"] * state["body.weight"]).item()
     assert kept == pytest.approx(seen[0])
     assert kept != pytest.approx(seen[-1])

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 from gtloop import masks
+from gtloop.curves import curves
 from gtloop.errors import ConfigError, MissingExtra, NotEnoughData, RunError, Unsupported
 from gtloop.images import open_image
 from gtloop.interfaces import Context, Example
@@ -213,6 +214,9 @@ def test_no_tracker_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     d = detector("classification", hold_out=0.2, batch=16)
     figures = d.fit(examples(tmp_path / "in", "classification", 60), tmp_path / "m", seed=0)
     assert "fitness" in figures  # so there was a validation
+    assert {name: len(points) for name, points in curves(figures).items()} == dict.fromkeys(
+        ("loss", "fitness"), figures["epochs"]
+    )
     assert called == []
 
 

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gtloop.plots import HUMAN, MACHINE, Draw, Theme
-from gtloop_plugins.commands.reporting.measure import Floats, Group
+from gtloop_plugins.commands.reporting.groups import Floats, Group
+from gtloop_plugins.commands.reporting.marks import SURE, few_ticks, legend, room, short, whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,15 +21,16 @@ if TYPE_CHECKING:
 
     from gtloop.workers import Worker
 
-ANSWER = "#9fb6da"
-"""Single answers of people: a paler blue than their label."""
 COLOURS = {"human": HUMAN, "machine": MACHINE}
 NAMES = {"human": "people", "machine": "machine"}
 BINS = np.linspace(0, 1, 17)
-MAX_CATEGORIES = 30
-"""Categories that a plot shows, the most frequent ones."""
-MAX_CONFUSION = 12
-"""Categories up to which a confusion matrix writes its numbers into the cells."""
+MANY = 2000
+"""Dots from which an SVG holds them as pixels."""
+MOST_OBJECTS = 20
+"""Objects in an image beyond which images count as one group."""
+UNITS = (("days", 24.0), ("hours", 1.0), ("minutes", 1 / 60), ("seconds", 1 / 3600))
+NAMED = 10
+"""Workers who have a line of their own, those with most answers."""
 
 
 # ------------------------------------------------------------------------------------- iterations
@@ -47,7 +48,7 @@ def progress(iterations: Sequence[Mapping[str, Any]], things: str) -> Draw:
             of = [i["objects"] for i in iterations]
             _stacked(axes[1], theme, n, [o["human"] for o in of], [o["machine"] for o in of])
             axes[1].set(title=f"{things} in their labels", xlabel="iteration")
-        _legend(axes[-1])
+        legend(axes[-1])
 
     return draw
 
@@ -68,7 +69,7 @@ def cost(iterations: Sequence[Mapping[str, Any]], machine_fee: float, if_all_hum
         machine = np.minimum([machine_fee * i["machine"] for i in iterations], paid)
         _stacked(left, theme, n, paid - machine, machine)
         left.set(title="US dollars", xlabel="iteration")
-        _legend(left)
+        legend(left)
         right.step(n, np.cumsum(paid), where="mid", color=theme.ink, linewidth=1.6)
         right.axhline(if_all_human, color=theme.human, linestyle=(0, (4, 3)), linewidth=1.2)
         right.annotate(
@@ -82,7 +83,7 @@ def cost(iterations: Sequence[Mapping[str, Any]], machine_fee: float, if_all_hum
         )
         right.set(title="US dollars, running total", xlabel="iteration")
         right.set_ylim(0, 1.08 * max(if_all_human, float(paid.sum()), 0.01))
-        _whole(right, n)
+        whole(right, n)
 
     return draw
 
@@ -90,23 +91,7 @@ def cost(iterations: Sequence[Mapping[str, Any]], machine_fee: float, if_all_hum
 def _stacked(ax: Axes, theme: Theme, n: Sequence[int], human: Any, machine: Any) -> None:
     ax.bar(n, human, 0.66, color=theme.human, label="people")
     ax.bar(n, machine, 0.66, bottom=human, color=theme.machine, label="machine")
-    _whole(ax, n)
-
-
-def _whole(ax: Axes, n: Sequence[int]) -> None:
-    """Whole iterations on the x axis, with room around a single one."""
-    from matplotlib.ticker import MaxNLocator
-
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if n:
-        ax.set_xlim(min(n) - 0.6, max(n) + 0.6)
-
-
-def _legend(ax: Axes) -> None:
-    """The legend above the plot, on the right, where it hides nothing."""
-    for handle in ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderpad=0.2).legend_handles:
-        if handle is not None:
-            handle.set_alpha(1)
+    whole(ax, n)
 
 
 # ---------------------------------------------------------------------------------------- quality
@@ -152,56 +137,55 @@ def _name_lines(ax: Axes, lines: Sequence[tuple[float, str, str]]) -> None:
         )
 
 
-def confidence(points: Mapping[str, tuple[Floats, Floats]], groups: Sequence[Group], metric: str, of: str) -> Draw:
-    """Quality against confidence: every image with a least-squares line a source, and group means.
+def confidence(points: Mapping[str, tuple[Floats, Floats]], groups: Mapping[str, Sequence[Group]], metric: str) -> Draw:
+    """Quality against confidence: every image with a least-squares line a source, and means above rising thresholds.
 
     Args:
         points: Source to (confidence, quality), (n,) each.
-        groups: Of the source ``of``, most confident first.
+        groups: Of each source, most confident first.
         metric: Name of the quality.
-        of: ``human`` or ``machine``.
     """
 
     def draw(figure: Figure, theme: Theme) -> None:
         left, right = figure.subplots(1, 2)
-        for source, (x, y) in points.items():
+        _images(left, theme, points, metric)
+        for source, of in groups.items():
+            x, y = np.array([g.last for g in of]), np.array([g.top for g in of])
+            spread = SURE * np.array([g.error or 0.0 for g in of])
             colour = getattr(theme, source)
-            left.scatter(x, y + _spread(y), s=14, color=colour, alpha=_alpha(len(x)), linewidths=0, label=NAMES[source])
-            if len(x) > 2 and np.ptp(x) > 1e-9:
-                slope, at = np.polyfit(x, y, 1)
-                ends = np.array([x.min(), x.max()])
-                left.plot(ends, slope * ends + at, color=colour, linewidth=1.6)
-        binary = all(_is_binary(y) for _, y in points.values())
-        left.set(
-            title="every image, spread a little" if binary else "every image",
-            xlabel="confidence",
-            ylabel=metric,
-            xlim=(-0.05, 1.05),
-            ylim=(-0.05, 1.05),
-        )
-        _legend(left)
-        colour = getattr(theme, of)
-        middle = [(g.first + g.last) / 2 for g in groups]
-        width = [0.86 * (g.last - g.first) for g in groups]
-        right.bar(middle, [g.quality for g in groups], width, color=colour, alpha=0.55, label="this group")
-        right.plot(
-            [g.last for g in groups],
-            [g.top for g in groups],
-            "o-",
-            color=theme.ink,
-            markersize=3.5,
-            label="all up to here",
-        )
+            right.fill_between(x, y - spread, np.minimum(y + spread, 1), color=colour, alpha=0.15, linewidth=0)
+            right.plot(x, y, "o-", color=colour, markersize=3.5, linewidth=1.6, label=NAMES[source])
         right.set(
-            title=NAMES[of],
-            xlabel="% of images, sorted by confidence, surest first",
+            title="rising thresholds",
+            xlabel="% of images that are left, the surest",
             ylabel=metric if metric.startswith("mean") else f"mean {metric}",
-            xlim=(0, 100),
-            ylim=(0, 1.05),
+            xlim=(103, 0),
         )
-        _legend(right)
+        right.set_xticks(range(100, 0, -10))
+        right.set_ylim(*room([g.top for of in groups.values() for g in of]))
+        legend(right)
 
     return draw
+
+
+def _images(ax: Axes, theme: Theme, points: Mapping[str, tuple[Floats, Floats]], metric: str) -> None:
+    for source, (x, y) in points.items():
+        colour = getattr(theme, source)
+        ax.scatter(x, y + _spread(y), s=14, color=colour, alpha=_alpha(len(x)), linewidths=0, label=NAMES[source],
+                   rasterized=len(x) > MANY)  # fmt: skip
+        if len(x) > 2 and np.ptp(x) > 1e-9:
+            slope, at = np.polyfit(x, y, 1)
+            ends = np.array([x.min(), x.max()])
+            ax.plot(ends, slope * ends + at, color=colour, linewidth=1.6)
+    binary = all(_is_binary(y) for _, y in points.values())
+    ax.set(
+        title="every image, spread a little" if binary else "every image",
+        xlabel="confidence",
+        ylabel=metric,
+        xlim=(-0.05, 1.05),
+        ylim=(-0.05, 1.05),
+    )
+    legend(ax)
 
 
 def _is_binary(y: Floats) -> bool:
@@ -230,112 +214,91 @@ def people(workers: Sequence[Worker], timed: bool, metric: str) -> Draw:
         scored = np.array([w.scored for w in workers], np.float64)
         rings = [theme.ink if w.flag else theme.paper for w in workers]
         ax.scatter(x, y, s=14 + 140 * scored / scored.max(), color=theme.human, alpha=0.75, edgecolors=rings)
-        for w, at in zip(workers, zip(x, y, strict=True), strict=True):
+        named: list[tuple[float, float]] = []
+        for w, (seconds, quality) in zip(workers, zip(x, y, strict=True), strict=True):
             if w.flag:
-                ax.annotate(_short(w.worker), at, textcoords="offset points", xytext=(8, -3), fontsize=8.5)
+                near = sum(abs(q - quality) < 0.06 and 0.5 < s / seconds < 2 for s, q in named)
+                ax.annotate(short(w.worker), (seconds, quality), textcoords="offset points", xytext=(8, 10 * near - 3),
+                            fontsize=8.5)  # fmt: skip
+                named.append((seconds, quality))
         ax.set(xscale="log", xlabel="median seconds of an answer" if timed else "answers", ylabel=metric)
         ax.set_ylim(-0.05, 1.05)
-        ax.xaxis.set_major_formatter("{x:g}")
+        few_ticks(ax.xaxis)
 
     return draw
 
 
-# ------------------------------------------------------------------------------- objects, categories
+def pace(answers: Mapping[str, Floats]) -> Draw:
+    """Answers given by each worker against time; those with most are named, all others are faint.
 
-
-def objects(human: Sequence[int], machine: Sequence[int], things: str) -> Draw:
-    """Images by number of ``things`` in their label."""
+    Args:
+        answers: Worker to sorted hours since the first answer.
+    """
 
     def draw(figure: Figure, theme: Theme) -> None:
+        from matplotlib import colormaps
+
         ax = figure.subplots()
-        top = min(max([*human, *machine, 1]), 20)
+        end = max(float(times[-1]) for times in answers.values())
+        unit, hours = next((u for u in UNITS if end >= 2 * u[1]), UNITS[-1])
+        ordered = sorted(answers, key=lambda w: (-len(answers[w]), w))
+        for k, worker in enumerate(ordered):
+            own = k < NAMED
+            x = np.concatenate([answers[worker][:1], answers[worker], [end]]) / hours
+            y = np.concatenate([[0], np.arange(1, len(x) - 1), [len(x) - 2]])
+            colour = colormaps["tab10"](k) if own else theme.faint
+            ax.step(x, y, where="post", color=colour, linewidth=1.4 if own else 0.8, zorder=3 if own else 1,
+                    label=short(worker, 14) if own else None)  # fmt: skip
+        ax.set(xlabel=f"{unit} since the first answer", ylabel="answers")
+        ax.set_xlim(left=0)
+        ax.set_ylim(bottom=0)
+        ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+
+    return draw
+
+
+# ---------------------------------------------------------------------------------------- objects
+
+
+def objects(by: Mapping[str, Sequence[Mapping[str, Any]]], things: str) -> Draw:
+    """Images by number of ``things`` in their label, and how sure they are on average.
+
+    Args:
+        by: Source to ``objects``, ``images`` and ``confidence`` of each number that there is.
+        things: What is counted.
+    """
+    most = max((g["objects"] for of in by.values() for g in of), default=1)
+    top = min(max(most, 1), MOST_OBJECTS)
+
+    def draw(figure: Figure, theme: Theme) -> None:
+        left, right = figure.subplots(1, 2)
         x = np.arange(top + 1)
-        for values, source, shift in ((human, "human", -0.2), (machine, "machine", 0.2)):
-            counts = np.bincount(np.minimum(np.array(values, int), top), minlength=top + 1)
-            ax.bar(x + shift, counts, 0.38, color=getattr(theme, source), label=NAMES[source])
-        ax.set_xticks(x, [*map(str, x[:-1]), f"{top}+" if max([*human, *machine, 0]) > top else str(top)])
-        ax.set(xlabel=f"{things} in the label", ylabel="images")
-        _legend(ax)
+        for source, shift in (("human", -0.2), ("machine", 0.2)):
+            counts, sums = np.zeros(top + 1), np.zeros(top + 1)
+            for g in by[source]:
+                counts[min(g["objects"], top)] += g["images"]
+                sums[min(g["objects"], top)] += g["images"] * g["confidence"]
+            left.bar(x + shift, counts, 0.38, color=getattr(theme, source), label=NAMES[source])
+            seen = counts > 0
+            size = 20 + 160 * counts[seen] / max(counts.max(), 1)
+            right.scatter(x[seen] + shift / 2, sums[seen] / counts[seen], s=size, marker="D", linewidths=0,
+                          color=getattr(theme, source), alpha=0.8)  # fmt: skip
+        ticks = x if top <= 10 else x[::5]
+        names = [f"{n}+" if n == top < most else str(n) for n in ticks]
+        for ax in (left, right):
+            ax.set_xticks(ticks, names)
+            ax.set(xlabel=f"{things} in the label")
+        left.set_title("images")
+        if _spans(by):
+            left.set_yscale("log")
+            few_ticks(left.yaxis, (1,))
+        right.set(title="mean confidence of these images", ylim=(0, 1.08), xlim=(-0.6, top + 0.6))
+        legend(left)
 
     return draw
 
 
-def most_frequent(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """The categories that a plot shows."""
-    return sorted(counts, key=lambda c: -(counts[c]["human"] + counts[c]["machine"]))[:MAX_CATEGORIES]
-
-
-def categories(counts: Mapping[str, Mapping[str, int]], truth: bool) -> Draw:
-    """Objects of every category by source, with the true number as a mark; the most frequent ones."""
-    ordered = most_frequent(counts)
-
-    def draw(figure: Figure, theme: Theme) -> None:
-        ax = figure.subplots()
-        y = np.arange(len(ordered))
-        human = np.array([counts[c]["human"] for c in ordered])
-        ax.barh(y, human, 0.66, color=theme.human, label="people")
-        ax.barh(y, [counts[c]["machine"] for c in ordered], 0.66, left=human, color=theme.machine, label="machine")
-        if truth:
-            true = [counts[c]["truth"] for c in ordered]
-            ax.plot(true, y, "|", color=theme.truth, markersize=16, markeredgewidth=2.4, label="truth")
-        ax.set_yticks(y, [_short(c) for c in ordered])
-        ax.invert_yaxis()
-        ax.grid(axis="y", visible=False)
-        ax.grid(axis="x", visible=True)
-        _legend(ax)
-
-    return draw
-
-
-def by_category(names: Sequence[str], panels: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> Draw:
-    """Figures in [0, 1] of every category: a panel a figure, which holds source to category to value."""
-
-    def draw(figure: Figure, theme: Theme) -> None:
-        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-        y = np.arange(len(names))
-        for ax, (title, values) in zip(axes, panels.items(), strict=True):
-            height = 0.76 / len(values)
-            for n, (source, of) in enumerate(values.items()):
-                known = [of.get(c) or 0.0 for c in names]
-                shift = (n - (len(values) - 1) / 2) * height
-                ax.barh(y + shift, known, height, color=getattr(theme, source), label=NAMES[source])
-            ax.set(title=title, xlim=(0, 1))
-            ax.grid(axis="y", visible=False)
-            ax.grid(axis="x", visible=True)
-        axes[0].set_yticks(y, [_short(c) for c in names])
-        axes[0].invert_yaxis()
-        _legend(axes[-1])
-
-    return draw
-
-
-def confusion(names: Sequence[str], panels: Sequence[tuple[str, NDArray[np.int64]]]) -> Draw:
-    """Confusion matrices side by side: rows are the truth, columns the label; shade is the share of the row."""
-
-    def draw(figure: Figure, theme: Theme) -> None:
-        axes = figure.subplots(1, len(panels), squeeze=False)[0]
-        for ax, (source, table) in zip(axes, panels, strict=True):
-            share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-            ax.imshow(share, cmap=_shades(theme, source), vmin=0, vmax=1)
-            wrong = 1 - np.trace(table) / max(table.sum(), 1)
-            ax.set(title=f"{NAMES[source]}: {table.sum()} images, {wrong:.1%} wrong", xlabel="label", ylabel="truth")
-            ticks = range(len(names))
-            ax.set_xticks(ticks, [_short(n) for n in names], rotation=90 if len(names) > 4 else 0)
-            ax.set_yticks(ticks, [_short(n) for n in names])
-            ax.grid(visible=False)
-            if len(names) <= MAX_CONFUSION:
-                for i, j in zip(*np.nonzero(table), strict=True):
-                    ink = theme.paper if share[i, j] > 0.6 else theme.ink
-                    ax.text(j, i, str(table[i, j]), ha="center", va="center", fontsize=8, color=ink)
-
-    return draw
-
-
-def _shades(theme: Theme, source: str) -> Any:
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list(source, [theme.paper, getattr(theme, source)])
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 18 else name[:17] + "…"
+def _spans(by: Mapping[str, Sequence[Mapping[str, Any]]]) -> bool:
+    """Whether counts differ so much that small ones would not be seen."""
+    counts = [g["images"] for of in by.values() for g in of]
+    return max(counts, default=1) > 30 * min(counts, default=1)

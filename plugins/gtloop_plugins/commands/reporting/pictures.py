@@ -9,37 +9,29 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gtloop.errors import BadImage
 from gtloop.images import header, thumbnail
-from gtloop.plots import HUMAN, MACHINE, TRUTH
+from gtloop.plots import TRUTH
 from gtloop.records import Item, Payload
 from gtloop_plugins.commands.reporting import overlays
-from gtloop_plugins.commands.reporting.figures import ANSWER, COLOURS
-from gtloop_plugins.commands.reporting.measure import (
-    Facts,
-    Measured,
-    answers_of,
-    best_and_worst,
-    category_counts,
-    most_and_least_confident,
-    names_in,
-    sample,
-)
+from gtloop_plugins.commands.reporting.figures import COLOURS
+from gtloop_plugins.commands.reporting.groups import names_in
+from gtloop_plugins.commands.reporting.marks import ANSWER
+from gtloop_plugins.commands.reporting.measure import Measured
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from gtloop.interfaces import Task
-    from gtloop.opened import Run
-
 WIDTH, HEIGHT = 440, 330
 """Largest picture, pixels: twice what the page shows, for sharp screens."""
-SHOWN = 8
-"""Pictures of a gallery."""
-JPEG_QUALITY = 82
+SMALL = 320, 240
+"""Largest picture of those that stand side by side, or one above the other."""
+JPEG_QUALITY = 80
+WORKERS = ("#1f77b4", "#ff7f0e", "#d62728", "#9467bd", "#e377c2", "#8c564b", "#17becf", "#bcbd22", "#7f7f7f")
+"""Single answers that stand alone: a colour each."""
 FONT = 21
 """Height of names at boxes, pixels."""
 
@@ -54,6 +46,9 @@ class Picture:
         name: Name of the image.
         notes: What the caption says, in order.
         wrong: Whether the label names another category than the truth.
+        width: Pixels.
+        height: Pixels.
+        below: More pictures of the same image and size, as ``uri`` is.
     """
 
     uri: str
@@ -63,6 +58,7 @@ class Picture:
     wrong: bool = False
     width: int = 0
     height: int = 0
+    below: tuple[str, ...] = ()
 
 
 def picture(
@@ -85,13 +81,53 @@ def picture(
     """
     notes, wrong = _notes(measured, metric)
     try:
-        image = _canvas(item)
+        image = _canvas(item, (WIDTH, HEIGHT))
     except BadImage as e:
         return Picture("", str(e), item.name, notes, wrong)
     payload, truth = measured.label.payload, measured.truth
     if not overlays.draw(image, payload, truth, answers, categories, ANSWER):
         _draw_all(image, measured, named, answers, _scale(image, item))
     return Picture(_data_uri(image), "", item.name, notes, wrong, *image.size)
+
+
+Part = Literal["answers", "label", "truth"]
+"""What is drawn alone, so that it can be seen beside the others."""
+
+
+def apart(item: Item, measured: Measured, metric: str, drawn: Drawn, parts: Sequence[Part]) -> Picture:
+    """Draw the same image several times, each with a part of what is known of it; ``parts`` from the top."""
+    notes, wrong = _notes(measured, metric)
+    try:
+        images = [_canvas(item, SMALL) for _ in parts]
+    except BadImage as e:
+        return Picture("", str(e), item.name, notes, wrong)
+    for image, part in zip(images, parts, strict=True):
+        _draw_part(image, part, measured, drawn, _scale(image, item))
+    first, *below = map(_data_uri, images)
+    return Picture(first, "", item.name, notes, wrong, *images[0].size, below=tuple(below))
+
+
+class Drawn(NamedTuple):
+    """How labels are drawn: with names at boxes or without, which answers, and all categories that masks may name."""
+
+    named: bool
+    answers: Sequence[Payload]
+    categories: Sequence[str]
+
+
+def _draw_part(image: Image.Image, part: Part, measured: Measured, drawn: Drawn, scale: tuple[float, float]) -> None:
+    """Draw one part of what is known, in place."""
+    if part == "answers":
+        if overlays.draw(image, measured.label.payload, None, drawn.answers, drawn.categories, ANSWER):
+            return
+        for k, answer in enumerate(drawn.answers):
+            draw_payload(image, answer, WORKERS[k % len(WORKERS)], scale, width=3, plain=True)
+        return
+    payload = measured.label.payload if part == "label" else measured.truth
+    if payload is None or overlays.draw(image, payload, None, (), drawn.categories, ANSWER):
+        return
+    colour = COLOURS[measured.source] if part == "label" else TRUTH
+    draw_payload(image, payload, colour, scale, width=4, named=drawn.named)
 
 
 def _draw_all(
@@ -130,7 +166,7 @@ def draw_payload(
 
     pen = ImageDraw.Draw(image)
     font = ImageFont.load_default(size=FONT)
-    for box in _boxes(payload):
+    for box in boxes(payload):
         x1, y1, x2, y2 = (v * s for v, s in zip(box["xyxy"], (*scale, *scale), strict=True))
         x2, y2 = max(x1 + 1, x2), max(y1 + 1, y2)
         pen.rectangle((x1, y1, x2, y2), outline=colour, width=width)
@@ -139,7 +175,7 @@ def draw_payload(
             _tag(pen, font, text, x1, y1, colour)
 
 
-def _boxes(payload: Payload) -> list[Mapping[str, Any]]:
+def boxes(payload: Payload) -> list[Mapping[str, Any]]:
     """The boxes of a payload that are of the known shape."""
     found = payload.get("boxes", ())
     return [b for b in found if isinstance(b, Mapping) and "xyxy" in b] if isinstance(found, Sequence) else []
@@ -160,12 +196,12 @@ def _tag(pen: Any, font: Any, text: str, x: float, y: float, colour: str) -> Non
     pen.text((x + 3, y + 2 - top), text, font=font, fill="white")
 
 
-def _canvas(item: Item) -> Image.Image:
-    """The image as large as the page shows it; small images are enlarged without smoothing."""
+def _canvas(item: Item, most: tuple[int, int]) -> Image.Image:
+    """The image within ``most`` pixels; small images are enlarged without smoothing."""
     from PIL import Image
 
-    image = thumbnail(item.uri, max(WIDTH, HEIGHT))
-    factor = min(WIDTH / image.width, HEIGHT / image.height)
+    image = thumbnail(item.uri, max(most))
+    factor = min(most[0] / image.width, most[1] / image.height)
     if factor == 1:
         return image
     size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
@@ -204,117 +240,3 @@ def _notes(m: Measured, metric: str) -> tuple[tuple[str, ...], bool]:
     elif m.true_objects == 0:
         notes.append("empty in truth")
     return tuple(notes), wrong
-
-
-class Key(NamedTuple):
-    """An entry of a legend: how something is drawn, and what it is."""
-
-    look: Literal["line", "fill", "stripes"]
-    colour: str
-    what: str
-
-
-STRIPES = Key("stripes", overlays.NOTHING, "wrong; the stripes have the colour of what is true")
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """Some pictures with a heading and what they have in common; ``large`` where small ones show too little."""
-
-    title: str
-    caption: str
-    key: tuple[Key, ...]
-    pictures: tuple[Picture, ...]
-    large: bool = False
-
-
-def galleries(facts: Facts, run: Run, task: Task, n: int = SHOWN) -> list[Gallery]:
-    """Machine labels, best and worst (by confidence where there is no truth), and examples of human ones."""
-    metric = facts.status["promise"]["metric"]
-    classes = run.settings.run.classes
-    categories = tuple(category_counts(facts.measured, classes))
-
-    plain = str(getattr(task.options, "background", ""))
-
-    def gallery(title: str, caption: str, shown: Sequence[Measured], answers: dict[int, list[Payload]]) -> Gallery:
-        of = [_foreground(m, plain) for m in shown]
-        given = [[_painted(a, plain) for a in answers.get(m.label.row, [])] for m in of]
-        drawn = tuple(
-            picture(run.items[m.label.row], m, metric, len(classes) > 1, a, categories)
-            for m, a in zip(of, given, strict=True)
-        )
-        return Gallery(title, caption, _key(of, any(given), categories), drawn, large=any(map(_has_masks, of)))
-
-    machine, found = facts.of("machine"), []
-    known = [m.quality for m in machine if m.quality is not None]
-    best, worst = best_and_worst(machine, n)
-    if known and min(known) == 1:
-        words = f"All {len(known)} are exactly as in truth; some of them."
-        found.append(gallery("Machine labels", words, best or worst, {}))
-    elif known:
-        found.append(
-            gallery(
-                "Machine labels furthest from the truth", f"Lowest {metric} first; among equals, the surest.", worst, {}
-            )
-        )
-        found.append(
-            gallery(
-                "Machine labels closest to the truth", f"Highest {metric} first; among equals, the surest.", best, {}
-            )
-        )
-    else:
-        most, least = most_and_least_confident(machine, n)
-        found.append(gallery("Machine labels it was least sure of", "Least confident first.", least, {}))
-        found.append(gallery("Machine labels it was surest of", "Most confident first.", most, {}))
-    human = sample(facts.of("human"), n, run.settings.run.seed)
-    answers = answers_of(run, task, [m.label.row for m in human])
-    found.append(gallery("Labels of people", "Drawn at random.", human, answers))
-    return [g for g in found if g.pictures]
-
-
-def _foreground(m: Measured, background: str) -> Measured:
-    """A label and its truth without the regions of a category that is background: nobody wants to see it painted."""
-    label = m.label.model_copy(update={"payload": _painted(m.label.payload, background)})
-    return replace(m, label=label, truth=None if m.truth is None else _painted(m.truth, background))
-
-
-def _painted(payload: Payload, background: str) -> Payload:
-    regions = payload.get("regions")
-    if not background or not isinstance(regions, list):
-        return payload
-    return {**payload, "regions": [r for r in regions if r.get("category") != background]}
-
-
-def _has_masks(m: Measured) -> bool:
-    return overlays.has_masks(m.label.payload)
-
-
-def _key(measured: Sequence[Measured], answers: bool, categories: Sequence[str]) -> tuple[Key, ...]:
-    """The legend of what is drawn; empty where nothing is."""
-    truth = any(m.truth is not None for m in measured)
-    single = (Key("line", ANSWER, "single answers"), answers)
-    if any(map(_has_masks, measured)):
-        return (*_categories(measured, categories), *_drawn((STRIPES, truth), single))
-    payloads = (p for m in measured for p in (m.label.payload, m.truth) if p is not None)
-    if not any(map(_boxes, payloads)):
-        return ()
-    sources = {m.source for m in measured}
-    return _drawn(
-        (Key("line", HUMAN, "label of people"), "human" in sources),
-        (Key("line", MACHINE, "label of the machine"), "machine" in sources),
-        single,
-        (Key("line", TRUTH, "truth"), truth),
-    )
-
-
-def _drawn(*entries: tuple[Key, bool]) -> tuple[Key, ...]:
-    return tuple(key for key, drawn in entries if drawn)
-
-
-def _categories(measured: Sequence[Measured], categories: Sequence[str]) -> tuple[Key, ...]:
-    """The colours of the categories, and of void, that some mask has."""
-    payloads = [p for m in measured for p in (m.label.payload, m.truth) if p is not None]
-    found = {name for p in payloads for name in names_in(p)}
-    keys = [Key("fill", overlays.colour(n), name) for n, name in enumerate(categories) if name in found]
-    void = (Key("fill", overlays.NOTHING, "void, counts in nothing"), any(p.get("void") for p in payloads))
-    return (*keys, *_drawn(void))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gtloop.curves import curve
 from gtloop.interfaces import Progress
 from gtloop_plugins.detectors.torchvision import parallel
 
@@ -102,8 +103,8 @@ def optimise(
         held: Indices of the examples that are held out; none: the last averaged weights are kept.
 
     Returns:
-        The weights, and ``loss`` (mean of the last epoch), ``epochs`` and ``steps`` done; with examples held
-        out also their loss at its best, ``kept_at`` and ``stopped_at``, both in steps.
+        The weights, and ``loss`` (mean of the last epoch) with its curve, ``epochs`` and ``steps`` done; with
+        examples held out also their loss at its best with its curve, ``kept_at`` and ``stopped_at``, both in steps.
     """
     import torch
 
@@ -119,7 +120,8 @@ def optimise(
     average = net.state_dict()  # a dict of torch's, which knows the versions of modules; some refuse any other
     average.update({name: value.detach().clone() for name, value in average.items()})
     best = _Best(net, held_out, held, schedule) if len(held) else None
-    step, last, stop = 0, float("nan"), False
+    step, stop = 0, False
+    course: list[tuple[float, float]] = []
     for epoch in range(epochs):
         losses = []
         for chosen in np.array_split(rng.permutation(n), per_epoch):
@@ -137,13 +139,14 @@ def optimise(
                 stop = best.check(step, average) or stop
             if stop:
                 break
-        last = parallel.mean(float(np.mean(losses)), 1.0, device)
-        progress("fit", epoch + 1, epochs, f"loss {last:.3f}")
+        course.append((step / per_epoch, parallel.mean(float(np.mean(losses)), 1.0, device)))
+        progress("fit", epoch + 1, epochs, f"loss {course[-1][1]:.3f}")
         if stop:
             break
-    figures = {"loss": last, "epochs": step / per_epoch, "steps": float(step)}
+    figures = {"loss": course[-1][1], "epochs": step / per_epoch, "steps": float(step), **curve("loss", course)}
     if best is None:
         return average, figures
+    figures |= curve("held_out", [(at / per_epoch, loss) for at, loss in best.course])
     return best.state, figures | {"held_out": best.loss, "kept_at": float(best.step), "stopped_at": float(step)}
 
 
@@ -159,6 +162,7 @@ class _Best:
         self.patience = max(1, round(schedule.patience * schedule.steps))
         self.loss = float("inf")
         self.step = 0
+        self.course: list[tuple[int, float]] = []
         self.state: dict[str, Any] = {}
 
     def due(self, step: int) -> bool:
@@ -172,6 +176,7 @@ class _Best:
         with torch.no_grad():
             own = self.held_out(self.net, self.held) if len(self.held) else 0.0
         loss = parallel.mean(own, len(self.held), next(self.net.parameters()).device)
+        self.course.append((step, loss))
         if loss < self.loss or not self.state:
             self.loss, self.step = loss, step
             self.state = {name: value.clone() for name, value in average.items()}

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gtloop.curves import curve
 from gtloop.errors import RunError
 from gtloop.interfaces import Progress
 from gtloop_plugins.detectors.ultralytics.networks import OPTION, Kind
@@ -77,8 +78,9 @@ def train(
         raise RunError("detector 'ultralytics': the trainer of ultralytics ended before its first epoch did")
     last = sum(float(torch.as_tensor(v).sum()) for v in (trainer.tloss or {}).values())
     figures = {"loss": last, "epochs": float(trainer.epoch + 1), "kept_at": float(trainer.kept_at)}
+    figures |= curve("loss", trainer.course)
     if held_out:
-        figures["fitness"] = float(trainer.best_fitness)
+        figures |= {"fitness": float(trainer.best_fitness), **curve("fitness", trainer.course_held_out)}
     return Trained(trainer.kept, figures)
 
 
@@ -154,6 +156,8 @@ def _trainer(kind: Kind) -> Any:
             self._given, self._held_out, self._progress = data, held_out, progress
             self.kept: dict[str, Any] = {}
             self.kept_at = 0
+            self.course: list[tuple[float, float]] = []
+            self.course_held_out: list[tuple[float, float]] = []
             super().__init__(overrides=arguments)
             # Those of trackers and of the maker's platform; a validator takes these, too, unless there are none at all.
             for event in self.callbacks:
@@ -165,6 +169,9 @@ def _trainer(kind: Kind) -> Any:
         def run_callbacks(self, event: str) -> None:
             if event == "on_fit_epoch_end":
                 loss = sum(float(v) for v in (self.tloss or {}).values())
+                self.course.append((self.epoch + 1, loss))
+                if self._held_out:
+                    self.course_held_out.append((self.epoch + 1, float(self.fitness)))
                 note = f"loss {loss:.3f}" + (f", held out {self.fitness:.3f}" if self._held_out else "")
                 self._progress("fit", self.epoch + 1, self.epochs, note)
 
