@@ -32,9 +32,10 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages that lie outside docs/."""
+    """Add the pages that lie outside docs/, and the style."""
     for here, there in OUTSIDE.items():
         files.append(File.generated(config, there, content=(ROOT / here).read_text("utf-8")))
+    files.append(File.generated(config, "css/site.css", abs_src_path=str(ROOT / "docs/.site/site.css")))
     return files
 
 
