@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CONTRIB := .venv-contrib
+SERVERS := .venv-labelstudio/.done .venv-mlflow/.done
 .DEFAULT_GOAL := help
 
 $(BIN)/python:
@@ -15,10 +17,26 @@ $(VENV)/.dev: $(VENV)/.all
 	$(BIN)/pip install --quiet --editable '.[all,ultralytics,dev]'
 	touch $@
 
-.PHONY: help demo test test-slow check format bench site clean
+$(CONTRIB)/.done: $(VENV)/.dev contrib/environment.sh $(wildcard contrib/*/pyproject.toml)
+	contrib/environment.sh $(VENV) $(CONTRIB)
+	$(CONTRIB)/bin/python -m pip install --quiet $(foreach d,$(wildcard contrib/gtloop-*),--editable '$(d)[dev]')
+	touch $@
+
+# Servers have environments of their own: Label Studio and MLflow want versions that gtloop can do without.
+.venv-labelstudio/.done:
+	$(PYTHON) -m venv .venv-labelstudio
+	.venv-labelstudio/bin/pip install --quiet label-studio
+	touch $@
+
+.venv-mlflow/.done:
+	$(PYTHON) -m venv .venv-mlflow
+	.venv-mlflow/bin/pip install --quiet mlflow
+	touch $@
+
+.PHONY: help demo test test-slow test-contrib test-all check format bench site clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: $(VENV)/.all ## install, then label generated pictures to a finished report in demo/ (offline)
 	$(BIN)/gtloop demo --out demo
@@ -29,14 +47,20 @@ test: $(VENV)/.dev ## install, then run all tests but the slow ones, in two proc
 test-slow: $(VENV)/.dev ## the slow tests: real fits that are killed, many random kills
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
+test-contrib: $(CONTRIB)/.done $(SERVERS) ## the distributions in contrib/, with real servers of Label Studio and MLflow
+	for d in contrib/gtloop-*; do (cd $$d && $(CURDIR)/$(CONTRIB)/bin/python -m pytest) || exit 1; done
+
+test-all: test test-slow test-contrib ## all tests there are, the slow ones of contrib/ too
+	for d in contrib/gtloop-*; do (cd $$d && $(CURDIR)/$(CONTRIB)/bin/python -m pytest -m slow || [ $$? = 5 ]) || exit 1; done
+
 check: $(VENV)/.dev ## format, lint, types
-	$(BIN)/ruff format --check core plugins tests benchmarks
-	$(BIN)/ruff check core plugins tests benchmarks
+	$(BIN)/ruff format --check core plugins tests benchmarks contrib
+	$(BIN)/ruff check core plugins tests benchmarks contrib
 	$(BIN)/mypy
 
 format: $(VENV)/.dev ## mend what ruff can mend
-	$(BIN)/ruff format core plugins tests benchmarks
-	$(BIN)/ruff check --fix core plugins tests benchmarks
+	$(BIN)/ruff format core plugins tests benchmarks contrib
+	$(BIN)/ruff check --fix core plugins tests benchmarks contrib
 
 bench: $(VENV)/.dev ## measure: the promise, audits, start-up, and a 1,000-image job (about an hour on two cores)
 	$(BIN)/python benchmarks/promise.py
@@ -48,4 +72,4 @@ site: $(VENV)/.dev ## build the documentation as a site in site/ (offline)
 	$(BIN)/mkdocs build --strict
 
 clean: ## remove the environment and what the demo made
-	rm -rf $(VENV) demo build dist site
+	rm -rf $(VENV) .venv-* demo build dist site
