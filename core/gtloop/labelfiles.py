@@ -9,11 +9,12 @@ import re
 import shutil
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NoReturn
 
 from gtloop.errors import BadLabels, UsageError
+from gtloop.files import replacing_atomically
 from gtloop.interfaces import Entry, ExportRow, Format
 
 
@@ -196,19 +197,11 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """
     if path.is_dir():
         raise UsageError(f"{path} is a folder; give the name of a file in it")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with replacing_atomically(path) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except OSError as e:
         raise UsageError(f"cannot write {path}: {e.strerror or e}; choose another place with --out") from e
-    finally:
-        with suppress(OSError):  # gone since it was renamed, or its folder never was one
-            temporary.unlink()
 
 
 def json_line(raw: bytes, where: str, hint: str) -> dict[str, Any] | None:
