@@ -130,7 +130,7 @@ def _made_room(folder: Path, limit: int, more: int) -> int:
     if held + more <= limit:
         return held
     excess = held - max(0, int(limit * (1 - ROOM)) - more)
-    last = found["used"][min(np.searchsorted(found["size"].cumsum(), excess), len(found) - 1)]
+    last = found["used"][min(int(np.searchsorted(found["size"].cumsum(), excess)), len(found) - 1)]
     for path, stat in _copies(folder):
         if stat.st_mtime_ns <= last:
             Path(path).unlink(missing_ok=True)

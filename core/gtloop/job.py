@@ -101,6 +101,7 @@ class Plugins:
                     "or choose another annotator"
                 )
             base = dataclasses.replace(base, truth=self.truth_of)
+        base = dataclasses.replace(base, uris=lambda: () if self.items is None else self.items.uri)
         self.annotator: Annotator = self._build("annotator", r.annotator, base)
         check_people(self.annotator, settings.people, r.workers)
         self.notes = check_fit(registry, self.task, self.annotator, self.detector, self.sampler, self.score)
