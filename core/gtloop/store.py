@@ -254,7 +254,9 @@ def _array(name: str, values: Any) -> Any:
     if name.endswith("_json"):
         return pa.array([None if v is None else _JSON(v) for v in values], pa.string())
     if isinstance(values, Slices):
-        return pa.DictionaryArray.from_arrays(pa.array(values.codes), pa.array(values.names)).cast(pa.string())
+        return pa.DictionaryArray.from_arrays(pa.array(values.codes), pa.array(values.names, pa.string())).cast(
+            pa.string()
+        )
     if isinstance(values, np.ndarray) and values.ndim == 2:
         return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
     return pa.array(values)

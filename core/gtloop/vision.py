@@ -25,6 +25,7 @@ from gtloop.picking import GONE, gone, quarantine
 from gtloop.predictions import embedding_space
 from gtloop.ranking import EMBEDDING
 from gtloop.records import Item, Raw
+from gtloop.slices import Slices
 from gtloop.state import ALIAS, QUARANTINED
 
 SHARD = 2048
@@ -242,7 +243,7 @@ def _prediction_columns(job: Job, good: list[Predicted]) -> dict[str, Any]:
     task, cut = job.plugins.task, job.cut
     features = _every_features(job, good)
     return {
-        "slice": [task.slice(p.raw, cut) for p in good if p.raw is not None],
+        "slice": Slices.of([task.slice(p.raw, cut) for p in good if p.raw is not None]),
         "features": features,
         "raw_json": [p.raw for p in good],
     }

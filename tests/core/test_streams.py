@@ -10,20 +10,23 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from gtloop.errors import BadImage, RunError
 from gtloop.events import FileRef
 from gtloop.images import Header
-from gtloop.interfaces import quiet
+from gtloop.interfaces import Predicted, quiet
 from gtloop.inventory import Items
 from gtloop.items import add_items, list_items
 from gtloop.labelstream import stream_labels
 from gtloop.listing import Listed
 from gtloop.predictions import Scored, scores
+from gtloop.records import Item
 from gtloop.slices import Slices
 from gtloop.state import COLUMNS, HUMAN, MACHINE, State
 from gtloop.store import Store, among
+from gtloop.vision import _prediction_columns
 
 
 def _hash(uri: str) -> str:
@@ -255,6 +258,17 @@ def test_scores_by_blocks_are_those_of_the_whole(tmp_path: Path) -> None:
     assert rows == wanted.tolist()
     assert score == pytest.approx(a[wanted] * 0.85, rel=1e-6)
     assert slices == ["high" if v > 0.7 else "low" for v in a[wanted]]
+
+
+def test_a_shard_of_what_can_not_be_read_has_the_columns_of_the_others(tmp_path: Path) -> None:
+    """So that other tools read all shards as one table."""
+    job: Any = _Job(tmp_path)
+    item = Item(row=0, id="i", name="a", uri="a")
+    for n, good in enumerate(([], [Predicted(item, {"a": 0.5})])):
+        job.store.write(f"part-{n}.parquet", {"row": np.arange(n, dtype=np.int32), **_prediction_columns(job, good)})
+    none, some = (pq.read_schema(tmp_path / f"part-{n}.parquet") for n in (0, 1))
+    assert none == some
+    assert str(none.field("slice").type) == "string"
 
 
 def test_slices_are_names_by_number() -> None:
