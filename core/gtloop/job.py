@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,7 +134,7 @@ class Plugins:
         self.items, self._truths = items, tuple(truths)
 
     @cached_property
-    def truth(self) -> dict[int, Payload]:
+    def truth(self) -> Mapping[int, Payload]:
         """The run's known labels by row; only simulated people and evaluation ever see them.
 
         Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -13,20 +13,23 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from gtloop.compact import Index, Spool
 from gtloop.errors import BadImage, RunError
 from gtloop.events import FileRef
 from gtloop.images import Header
-from gtloop.interfaces import Predicted, quiet
+from gtloop.interfaces import Entry, Predicted, quiet
 from gtloop.inventory import Items
 from gtloop.items import add_items, list_items
+from gtloop.labelfiles import match_entries
 from gtloop.labelstream import stream_labels
-from gtloop.listing import Listed
+from gtloop.listing import Listed as ListedImage
 from gtloop.predictions import Scored, scores
 from gtloop.records import Item
 from gtloop.slices import Slices
 from gtloop.state import COLUMNS, HUMAN, MACHINE, State
 from gtloop.store import Store, among
 from gtloop.vision import _prediction_columns
+from gtloop_plugins.detectors.predictions import Listed
 
 
 def _hash(uri: str) -> str:
@@ -41,7 +44,7 @@ def costless() -> Iterator[list[str]]:
     """Images that are nowhere, at the addresses in the list; a page is small."""
     found: list[str] = []
     with (
-        patch("gtloop.items.list_images", lambda *_: (Listed(uri.lstrip("/"), uri, 9) for uri in found)),
+        patch("gtloop.items.list_images", lambda *_: (ListedImage(uri.lstrip("/"), uri, 9) for uri in found)),
         patch("gtloop.items.content_hash", _hash),
         patch("gtloop.items.header", lambda _: Header(64, 48, 6, "JPEG")),
         patch("gtloop.items.GROUP", 64),
@@ -117,7 +120,9 @@ def test_listing_and_opening_hold_numbers_only(costless: list[str], tmp_path: Pa
     refs: dict[int, FileRef] = {}
 
     def listed(n: int) -> None:
-        with patch("gtloop.items.list_images", lambda *_: (Listed(f"{k:090d}", f"/{k:099d}", 9) for k in range(n))):
+        with patch(
+            "gtloop.items.list_images", lambda *_: (ListedImage(f"{k:090d}", f"/{k:099d}", 9) for k in range(n))
+        ):
             refs[n] = list_items("any", 0, Store(tmp_path / str(n)), quiet)
 
     def opened(n: int) -> None:
@@ -125,6 +130,70 @@ def test_listing_and_opening_hold_numbers_only(costless: list[str], tmp_path: Pa
 
     assert _bytes_a_row(listed) < 80
     assert _bytes_a_row(opened) < 40
+
+
+# ------------------------------------------------------------------------------------------------ compact
+
+
+def test_places_of_texts_by_hash() -> None:
+    texts = [f"{n % 700:03d}" for n in range(1000)]
+    index = Index(texts)
+    assert index.rows("005") == [5, 705]
+    assert index.rows("650") == [650]
+    assert index.rows("700") == index.rows("") == []
+    assert Index([]).rows("a") == []
+
+
+def test_json_on_disk(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.put(5000, {"a": "\u00fc", "b": [1, None, 0.1]})
+    spool.put(3, "first")
+    spool.put(3, "then")
+    spool.copy(3, to=7)
+    assert list(spool.items()) == [(3, "then"), (7, "then"), (5000, {"a": "\u00fc", "b": [1, None, 0.1]})]
+    assert (len(spool), 4 in spool, -1 in spool, 10**9 in spool, np.int32(3) in spool) == (3, False, False, False, True)
+    with pytest.raises(KeyError):
+        spool[4]
+    assert list(tmp_path.iterdir()) == [], "its file has no name"
+    assert Spool(tmp_path / "none").get(0) is None, "no such folder: where the system has such files"
+
+
+class _Names(Sequence[str]):
+    """Names of 90 characters that take no memory."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, at: Any) -> Any:
+        if at >= self.n:
+            raise IndexError
+        return f"{at:090d}"
+
+
+def test_matching_a_label_file_holds_numbers_only(tmp_path: Path) -> None:
+    """By whole names, and by file names; a name and a payload alone are 500 bytes."""
+
+    def matched(n: int, folder: str) -> None:
+        entries = (Entry(folder + name, {"boxes": list(range(50))}, {}) for name in _Names(n))
+        found = Spool(tmp_path)
+        for row, entry in match_entries(entries, _Names(n), folder=tmp_path):
+            found.put(row, entry.payload)
+        assert len(found) == n
+
+    assert _bytes_a_row(lambda n: matched(n, "")) < 130
+    assert _bytes_a_row(lambda n: matched(n, "else/where/")) < 190
+
+
+def test_a_predictions_file_holds_numbers_only(tmp_path: Path) -> None:
+    def looked_up(n: int) -> None:
+        found = Listed(tmp_path, ((name, {"boxes": list(range(50))}) for name in _Names(n)), tmp_path)
+        assert all(found.payload(name) is not None for name in _Names(n))
+        assert found.payload("none") is None
+
+    assert _bytes_a_row(looked_up) < 250
 
 
 # ------------------------------------------------------------------------------------------------ labels
