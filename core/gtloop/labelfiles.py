@@ -10,7 +10,7 @@ import shutil
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from gtloop.compact import Index, Spool
@@ -124,14 +124,14 @@ class Matcher:
         if rows := self._exact.rows(wanted):
             return rows[-1]
         if self._by_file is None:
-            self._by_file = Index(PurePosixPath(_canonical(n)).name for n in self._names)
-        path = PurePosixPath(wanted)
-        if rows := self._by_file.rows(path.name):
+            self._by_file = Index(_file(_canonical(n)) for n in self._names)
+        file = _file(wanted)
+        if rows := self._by_file.rows(file):
             return self._only(name, wanted, rows)
         if self._by_stem is None:
-            self._by_stem = Index(PurePosixPath(_canonical(n)).stem for n in self._names)
+            self._by_stem = Index(_stem(_file(_canonical(n))) for n in self._names)
         # The name may come without a suffix, so a dot in it need not start one.
-        rows = self._by_stem.rows(path.name) or self._by_stem.rows(path.stem)
+        rows = self._by_stem.rows(file) or self._by_stem.rows(_stem(file))
         return self._only(name, wanted, rows) if rows else None
 
     def _only(self, name: str, wanted: str, rows: list[int]) -> int:
@@ -266,6 +266,16 @@ def provenance(row: ExportRow) -> dict[str, Any]:
 
 def _canonical(name: str) -> str:
     return unicodedata.normalize("NFC", name.replace("\\", "/")).removeprefix("./")
+
+
+def _file(path: str) -> str:
+    """The last part of a path; pathlib would keep every part of millions."""
+    return path.rstrip("/").rpartition("/")[2]
+
+
+def _stem(file: str) -> str:
+    stem, _, suffix = file.rpartition(".")
+    return stem if stem and suffix else file
 
 
 def _tail(a: str, b: str) -> bool:

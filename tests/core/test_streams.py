@@ -183,8 +183,8 @@ def test_matching_a_label_file_holds_numbers_only(tmp_path: Path) -> None:
             found.put(row, entry.payload)
         assert len(found) == n
 
-    assert _bytes_a_row(lambda n: matched(n, "")) < 130
-    assert _bytes_a_row(lambda n: matched(n, "else/where/")) < 190
+    assert _bytes_a_row(lambda n: matched(n, "")) < 100
+    assert _bytes_a_row(lambda n: matched(n, "else/where/")) < 120
 
 
 def test_a_predictions_file_holds_numbers_only(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_a_predictions_file_holds_numbers_only(tmp_path: Path) -> None:
         assert all(found.payload(name) is not None for name in _Names(n))
         assert found.payload("none") is None
 
-    assert _bytes_a_row(looked_up) < 250
+    assert _bytes_a_row(looked_up) < 120
 
 
 # ------------------------------------------------------------------------------------------------ labels
