@@ -11,6 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from gtloop import labelfiles
 from gtloop.compact import Spool
 from gtloop.errors import BadAnswer, BadLabels, MissingExtra
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from gtloop.registry import Registry
 
 log = logging.getLogger("gtloop.known")
+
+TOGETHER = 4096
+"""Entries whose images are looked up at a time: a file may name them in any order."""
 
 
 class Known(NamedTuple):
@@ -186,15 +191,17 @@ class LabelFiles:
 
     def _match(self, entries: Iterable[Entry], where: str, items: Items, rows: range, allow_missing: bool) -> Labels:
         names, folder = _Part(items.name, rows), items.store.root
-        spool, matched, fault = Spool(folder), 0, None
+        spool, matched = Spool(folder), 0
+        fault: BadLabels | None = None
         found = labelfiles.match_entries(entries, names, what=where, allow_missing=allow_missing, folder=folder)
-        for at, entry in found:
-            matched += 1
-            if entry.payload is not None and fault is None:
+        while several := list(islice(found, TOGETHER)):
+            matched += len(several)
+            own = [(rows.start + at, entry) for at, entry in several if entry.payload is not None and fault is None]
+            for (row, entry), item in zip(own, items.some(np.array([row for row, _ in own], np.int32)), strict=True):
                 try:
-                    spool.put(rows.start + at, self._known(entry, items, rows.start + at, where))
+                    spool.put(row, self._known(entry, item, where))
                 except BadLabels as e:
-                    fault = e  # that names do not fit says more
+                    fault = fault or e  # unless names do not fit, which says more
         if allow_missing and not matched and len(names):
             raise BadLabels(f"{where} labels none of the images (first: {names[0]}); check that they belong together")
         if fault is not None:
@@ -204,8 +211,8 @@ class LabelFiles:
                 spool.copy(row, to=original)
         return Labels(spool)
 
-    def _known(self, entry: Entry, items: Items, row: int, where: str) -> Known:
-        item, payload = items[row], entry.payload
+    def _known(self, entry: Entry, item: Item, where: str) -> Known:
+        payload = entry.payload
         assert payload is not None
         if self._renamed:
             payload = self._task.recategorize(payload, self._renamed)
