@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +12,8 @@ from unittest.mock import patch
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from memory import bytes_a_row
 
-from gtloop.compact import Index, Spool
 from gtloop.errors import BadImage, RunError
 from gtloop.events import FileRef
 from gtloop.images import Header
@@ -22,16 +21,14 @@ from gtloop.interfaces import Entry, Predicted, quiet
 from gtloop.inventory import Items
 from gtloop.items import add_items, list_items
 from gtloop.known import LabelFiles
-from gtloop.labelfiles import match_entries
 from gtloop.labelstream import stream_labels
-from gtloop.listing import Listed as ListedImage
+from gtloop.listing import Listed
 from gtloop.predictions import Scored, scores
 from gtloop.records import Item
 from gtloop.slices import Slices
 from gtloop.state import COLUMNS, HUMAN, MACHINE, State
 from gtloop.store import Store, among
 from gtloop.vision import _prediction_columns
-from gtloop_plugins.detectors.predictions import Listed
 
 
 def _hash(uri: str) -> str:
@@ -46,7 +43,7 @@ def costless() -> Iterator[list[str]]:
     """Images that are nowhere, at the addresses in the list; a page is small."""
     found: list[str] = []
     with (
-        patch("gtloop.items.list_images", lambda *_: (ListedImage(uri.lstrip("/"), uri, 9) for uri in found)),
+        patch("gtloop.items.list_images", lambda *_: (Listed(uri.lstrip("/"), uri, 9) for uri in found)),
         patch("gtloop.items.content_hash", _hash),
         patch("gtloop.items.header", lambda _: Header(64, 48, 6, "JPEG")),
         patch("gtloop.items.GROUP", 64),
@@ -104,89 +101,23 @@ def test_duplicates_are_aliases_wherever_they_lie(costless: list[str], tmp_path:
     assert near.alias_of.tolist() == [-1, -1, 0]
 
 
-def _bytes_a_row(work: Callable[[int], Any]) -> float:
-    """Most bytes of Python's memory that ``work`` holds for each more row."""
-    peaks = []
-    work(100)  # imports, caches
-    for n in (2_000, 10_000):
-        tracemalloc.start()
-        work(n)
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    return (peaks[1] - peaks[0]) / 8_000
-
-
 def test_listing_and_opening_hold_numbers_only(costless: list[str], tmp_path: Path) -> None:
     """A name and an address alone are more than 200 bytes as Python texts."""
 
     refs: dict[int, FileRef] = {}
 
     def listed(n: int) -> None:
-        with patch(
-            "gtloop.items.list_images", lambda *_: (ListedImage(f"{k:090d}", f"/{k:099d}", 9) for k in range(n))
-        ):
+        with patch("gtloop.items.list_images", lambda *_: (Listed(f"{k:090d}", f"/{k:099d}", 9) for k in range(n))):
             refs[n] = list_items("any", 0, Store(tmp_path / str(n)), quiet)
 
     def opened(n: int) -> None:
         assert sum(len(item.name) for item in Items.read(refs[n], Store(tmp_path / str(n)))) == 90 * n
 
-    assert _bytes_a_row(listed) < 80
-    assert _bytes_a_row(opened) < 40
+    assert bytes_a_row(listed) < 80
+    assert bytes_a_row(opened) < 40
 
 
-# ------------------------------------------------------------------------------------------------ compact
-
-
-def test_places_of_texts_by_hash() -> None:
-    texts = [f"{n % 700:03d}" for n in range(1000)]
-    index = Index(texts)
-    assert index.rows("005") == [5, 705]
-    assert index.rows("650") == [650]
-    assert index.rows("700") == index.rows("") == []
-    assert Index([]).rows("a") == []
-
-
-def test_json_on_disk(tmp_path: Path) -> None:
-    spool = Spool(tmp_path)
-    spool.put(5000, {"a": "\u00fc", "b": [1, None, 0.1]})
-    spool.put(3, "first")
-    spool.put(3, "then")
-    spool.copy(3, to=7)
-    assert list(spool.items()) == [(3, "then"), (7, "then"), (5000, {"a": "\u00fc", "b": [1, None, 0.1]})]
-    assert (len(spool), 4 in spool, -1 in spool, 10**9 in spool, np.int32(3) in spool) == (3, False, False, False, True)
-    with pytest.raises(KeyError):
-        spool[4]
-    assert list(tmp_path.iterdir()) == [], "its file has no name"
-    assert Spool(tmp_path / "none").get(0) is None, "no such folder: where the system has such files"
-
-
-class _Names(Sequence[str]):
-    """Names of 90 characters that take no memory."""
-
-    def __init__(self, n: int) -> None:
-        self.n = n
-
-    def __len__(self) -> int:
-        return self.n
-
-    def __getitem__(self, at: Any) -> Any:
-        if at >= self.n:
-            raise IndexError
-        return f"{at:090d}"
-
-
-def test_matching_a_label_file_holds_numbers_only(tmp_path: Path) -> None:
-    """By whole names, and by file names; a name and a payload alone are 500 bytes."""
-
-    def matched(n: int, folder: str) -> None:
-        entries = (Entry(folder + name, {"boxes": list(range(50))}, {}) for name in _Names(n))
-        found = Spool(tmp_path)
-        for row, entry in match_entries(entries, _Names(n), folder=tmp_path):
-            found.put(row, entry.payload)
-        assert len(found) == n
-
-    assert _bytes_a_row(lambda n: matched(n, "")) < 120
-    assert _bytes_a_row(lambda n: matched(n, "else/where/")) < 160
+# ------------------------------------------------------------------------------------------- label files
 
 
 def test_a_label_file_in_any_order_reads_pages_seldom(costless: list[str], tmp_path: Path) -> None:
@@ -219,15 +150,6 @@ def test_a_label_file_in_any_order_reads_pages_seldom(costless: list[str], tmp_p
         **{row: {"n": row, "of": names[row]} for row in range(1, 301)},
         0: {"n": 300, "of": names[300]},
     }
-
-
-def test_a_predictions_file_holds_numbers_only(tmp_path: Path) -> None:
-    def looked_up(n: int) -> None:
-        found = Listed(tmp_path, ((name, {"boxes": list(range(50))}) for name in _Names(n)), tmp_path)
-        assert all(found.payload(name) is not None for name in _Names(n))
-        assert found.payload("none") is None
-
-    assert _bytes_a_row(looked_up) < 160
 
 
 # ------------------------------------------------------------------------------------------------ labels
@@ -299,7 +221,7 @@ def test_labels_hold_a_piece_of_a_file_at_a_time(tmp_path: Path) -> None:
             state.facts.machine_files.append(_machine(store, np.arange(n)))
             assert sum(1 for _ in stream_labels(store, state)) == n
 
-    assert _bytes_a_row(streamed) < 100, "columns of the state are 16, the payload alone is 300"
+    assert bytes_a_row(streamed) < 100, "columns of the state are 16, the payload alone is 300"
 
 
 # ----------------------------------------------------------------------------------------------- the rest
