@@ -57,6 +57,10 @@ class Labels(Mapping[int, Known]):
     def __len__(self) -> int:
         return len(self._spool)
 
+    def payloads(self) -> Truth:
+        """Row to payload."""
+        return Truth([self])
+
 
 class Truth(Mapping[int, Payload]):
     """Row to payload of several label files; where two know of a row, the later one counts."""

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from gtloop.interfaces import ExportRow, Task
 from gtloop.job import known_labels
-from gtloop.known import Truth
 from gtloop.people import fitting, read_answers
 from gtloop.records import Label, Payload
 from gtloop.workers import People, of_run
@@ -123,7 +122,7 @@ def read_truth(run: Run, registry: Registry, task: Task, path: str | None) -> Ma
     known = known_labels(run.settings, registry, task, run.state.facts)
     if path is None:
         return known.truth(run.settings.run.truth, run.state.facts.truths, run.items)
-    return Truth([known.matched(path, run.items, range(len(run.items)), allow_missing=True)])
+    return known.matched(path, run.items, range(len(run.items)), allow_missing=True).payloads()
 
 
 # ----------------------------------------------------------------------------------------- quality
