@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from gtloop.errors import BadImage, SourceError
 from gtloop.remote import opened
@@ -13,8 +13,26 @@ from gtloop.retrying import tried
 from gtloop.urls import shown
 
 
-def objects(folder: str, start: str = "") -> Iterator[tuple[str, int]]:
-    """(key relative to ``folder``, size in bytes) of all objects below it whose key begins with ``start``, in order.
+class Object(NamedTuple):
+    """What a listing says of an object.
+
+    Attributes:
+        key: Relative to the folder that was listed.
+        size: In bytes.
+        version: Another one after a change; empty where the service does not say.
+    """
+
+    key: str
+    size: int
+    version: str
+
+
+_VERSION = ("ETag", "etag", "generation", "mtime", "last_modified", "LastModified", "created")
+"""What services call what changes with an object."""
+
+
+def objects(folder: str, start: str = "") -> Iterator[Object]:
+    """All objects below a folder whose relative key begins with ``start``, in order.
 
     S3 is read page by page; elsewhere one folder is in memory at a time.
 
@@ -60,34 +78,42 @@ def pattern(url: str) -> tuple[str, str, Callable[[str], object]]:
         raise SourceError(f"{url}: write ** for whole folders, such as **/*.jpg") from e
 
 
-def _objects(folder: str, start: str) -> Iterator[tuple[str, int]]:
+def _objects(folder: str, start: str) -> Iterator[Object]:
     system, path = opened(folder)
     if hasattr(system, "call_s3"):
         return _pages(system, folder, start)
     path = path.rstrip("/")
-    return (found for found in _walk(system, folder, path, len(path) + 1) if found[0].startswith(start))
+    return (found for found in _walk(system, folder, path, len(path) + 1) if found.key.startswith(start))
 
 
-def _pages(system: Any, folder: str, start: str) -> Iterator[tuple[str, int]]:
+def _pages(system: Any, folder: str, start: str) -> Iterator[Object]:
     bucket, prefix, _ = system.split_path(folder)
     more: dict[str, str] = dict(system.req_kw)
     while True:
         call = partial(system.call_s3, "list_objects_v2", Bucket=bucket, Prefix=prefix + start, **more)
         page = tried(folder, call)
-        yield from ((o["Key"][len(prefix) :], o["Size"]) for o in page.get("Contents", ()))
+        yield from (
+            Object(o["Key"][len(prefix) :], o["Size"], _version(o, o["Size"])) for o in page.get("Contents", ())
+        )
         if not page.get("IsTruncated"):
             return
         more["ContinuationToken"] = page["NextContinuationToken"]
 
 
-def _walk(system: Any, folder: str, path: str, root: int) -> Iterator[tuple[str, int]]:
+def _walk(system: Any, folder: str, path: str, root: int) -> Iterator[Object]:
     found = tried(folder, partial(system.ls, path, detail=True))
     # A folder sorts as "name/", so that whole keys come out in order.
-    entries = sorted((e["name"] + ("/" if e["type"] == "directory" else ""), e.get("size") or 0) for e in found)
-    for name, size in entries:
+    entries = sorted((e["name"] + ("/" if e["type"] == "directory" else ""), n) for n, e in enumerate(found))
+    for name, n in entries:
         if name.rstrip("/") == path:  # the marker of the folder itself
             continue
         if name.endswith("/"):
             yield from _walk(system, folder, name[:-1], root)
         else:
-            yield name[root:], size
+            size = found[n].get("size") or 0
+            yield Object(name[root:], size, _version(found[n], size))
+
+
+def _version(entry: Mapping[str, Any], size: int) -> str:
+    said = [str(entry[name]) for name in _VERSION if entry.get(name)]
+    return "/".join([*said, str(size)]) if said else ""

@@ -12,14 +12,15 @@ import inspect
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import gtloop
+from gtloop.files import replacing_atomically, scratch
 from gtloop.interfaces import Detector, Rows
 from gtloop.job import Job
 from gtloop.records import Payload
@@ -46,11 +47,11 @@ def fitted(
     if kept is None:
         return fit()
     start = None if init is None else _digest_of(init)
-    key = _key("fit", *_who(job), _images(job, rows), list(labels), seed, start, effort)
+    key = _key("fit", *_who(job), list(job.items.hashes(rows)), list(labels), seed, start, effort)
     home = kept / "fits" / key
     if not home.is_dir():
         metrics = fit()
-        (tmp := _scratch(home)).mkdir(parents=True)
+        (tmp := scratch(home)).mkdir(parents=True)
         _copy(work, tmp / "model")
         (tmp / "metrics.json").write_text(json.dumps(metrics, default=float))
         _publish(tmp, home)
@@ -60,27 +61,34 @@ def fitted(
     return found
 
 
-def predictions(job: Job, detector: Detector, model: Path | None, rows: Rows) -> Path | None:
-    """The file that keeps, or is to keep, predictions of a fitted model for ``rows``; None where none does.
+def predictions(job: Job, detector: Detector, model: Path | None, rows: Rows, size: int) -> Iterator[Path | None]:
+    """The files that keep, or are to keep, predictions of a fitted model for each ``size`` of sorted ``rows``.
 
-    Only what was fitted is kept: a detector that does not train may read files that no key knows of.
+    None where none does: only what was fitted is kept, as a detector that does not train may read files that no key
+    knows of. Model and images are read once for all of them.
     """
+    starts = range(0, len(rows), size)
     kept = folder()
     if kept is None or model is None or not detector.trainable:
-        return None
-    key = _key("predict", *_who(job), _digest_of(model), _images(job, rows), rows.tolist(), job.cut)
-    return kept / "predictions" / f"{key}.parquet"
+        yield from (None for _ in starts)
+        return
+    who, digest, hashes = _who(job), _digest_of(model), job.items.hashes(rows)
+    for start in starts:
+        some = rows[start : start + size]
+        key = _key("predict", *who, digest, list(islice(hashes, len(some))), some.tolist(), job.cut)
+        yield kept / "predictions" / f"{key}.parquet"
 
 
 def copied(source: Path | None, to: Path) -> bool:
     """Whether there is a ``source``, which is ``to`` then, whole and safe."""
-    if source is None or not source.is_file():
+    if source is None:
         return False
-    to.parent.mkdir(parents=True, exist_ok=True)
-    tmp = _scratch(to)
-    shutil.copyfile(source, tmp)
-    _sync(tmp)
-    tmp.replace(to)
+    try:
+        kept = source.open("rb")
+    except FileNotFoundError:
+        return False
+    with kept, replacing_atomically(to) as file:
+        shutil.copyfileobj(kept, file, 1 << 20)
     return True
 
 
@@ -109,11 +117,6 @@ def _version(module: str) -> str:
     return ""
 
 
-def _images(job: Job, rows: Rows) -> list[str]:
-    """Content hashes of images."""
-    return job.items.hashes(rows)
-
-
 def _key(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:40]
 
@@ -124,11 +127,6 @@ def _digest_of(model: Path) -> str:
     for path in sorted(p for p in model.rglob("*") if p.is_file()):
         found.update(str(path.relative_to(model)).encode() + b"\0" + path.read_bytes())
     return found.hexdigest()
-
-
-def _scratch(path: Path) -> Path:
-    """A name beside ``path`` that nobody else has."""
-    return path.with_name(f".{path.name}.{uuid4().hex}.tmp")
 
 
 def _copy(source: Path, to: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 
@@ -12,10 +13,10 @@ from gtloop.events import AnyEvent, LabelsImported
 from gtloop.interfaces import Task
 from gtloop.items import Items
 from gtloop.job import Job
-from gtloop.known import Known
+from gtloop.known import Known, Labels
 from gtloop.stages import next_stage
 from gtloop.state import LATER, POOL, State
-from gtloop.store import Store
+from gtloop.store import PAGE, Store
 
 IMPORTED = "imported"
 """What stands in the place of a consolidation's version."""
@@ -42,7 +43,7 @@ def import_labels(job: Job, source: str, letter: int) -> list[AnyEvent]:
 def write_imported(
     store: Store,
     task: Task,
-    known: Mapping[int, Known],
+    known: Labels,
     items: Items,
     source: str,
     *,
@@ -59,8 +60,35 @@ def write_imported(
         BadLabels: There are none.
     """
     left_out: Counter[str] = Counter()
-    rows: list[int] = []
-    for row, label in sorted(known.items()):
+    number = number if state is None else state.facts.imports + 1
+    with store.writing(f"labels/imported-{number:05d}.parquet") as file:
+        wanted = _wanted(known, items, state, left_out)
+        while several := list(islice(wanted, PAGE)):
+            n = len(several)
+            file.add(
+                {
+                    "row": np.array([row for row, _ in several], np.int32),
+                    "request": [""] * n,
+                    "payload_json": [label.payload for _, label in several],
+                    "labelled": np.ones(n, bool),
+                    "objects": np.array([task.count(label.payload) for _, label in several], np.int16),
+                    "confidence": np.array([label.confidence for _, label in several]),
+                    "agreement": np.ones(n),
+                    "workers": np.zeros(n, np.int16),
+                    "consolidation": [IMPORTED] * n,
+                    "iteration": np.zeros(n, np.int32),
+                }
+            )
+        if not file.rows:
+            why = ", ".join(f"{n} {reason}" for reason, n in left_out.items()) or "it holds none"
+            raise BadLabels(f"{source} has no human label that is missing here ({why})")
+    ref = file.ref
+    return LabelsImported(number=number, letter=letter, source=source, labels=ref, gold=gold, left_out=dict(left_out))
+
+
+def _wanted(known: Labels, items: Items, state: State | None, left_out: Counter[str]) -> Iterator[tuple[int, Known]]:
+    """The labels that are missing here, in the order of rows; counts why the others are not wanted."""
+    for row, label in known.items():
         if label.source == "machine":
             left_out["made by a machine"] += 1
         elif items.alias_of[row] >= 0:
@@ -68,24 +96,4 @@ def write_imported(
         elif state is not None and state.status[row] not in (POOL, LATER):
             left_out["labelled or asked for here"] += 1
         else:
-            rows.append(row)
-    if not rows:
-        why = ", ".join(f"{n} {reason}" for reason, n in left_out.items()) or "it holds none"
-        raise BadLabels(f"{source} has no human label that is missing here ({why})")
-    n, number = len(rows), number if state is None else state.facts.imports + 1
-    ref = store.write(
-        f"labels/imported-{number:05d}.parquet",
-        {
-            "row": np.array(rows, np.int32),
-            "request": [""] * n,
-            "payload_json": [known[row].payload for row in rows],
-            "labelled": np.ones(n, bool),
-            "objects": np.array([task.count(known[row].payload) for row in rows], np.int16),
-            "confidence": np.array([known[row].confidence for row in rows]),
-            "agreement": np.ones(n),
-            "workers": np.zeros(n, np.int16),
-            "consolidation": [IMPORTED] * n,
-            "iteration": np.zeros(n, np.int32),
-        },
-    )
-    return LabelsImported(number=number, letter=letter, source=source, labels=ref, gold=gold, left_out=dict(left_out))
+            yield row, label

@@ -96,6 +96,8 @@ class Context:
         read_labels: Reads any label file that an installed format reads, yielding (name, payload).
         truth: Item to true payload; only for annotators whose ``needs`` holds ``"truth"``.
         run: Name of the run: that of its folder.
+        uris: Where the run's images are, in order, for an annotator that has to know whether people can reach them;
+            empty until they are listed.
     """
 
     categories: tuple[str, ...] = ()
@@ -108,6 +110,7 @@ class Context:
     price_per_answer: int = 0
     """Micro-dollars that the run pays for one answer."""
     run: str = ""
+    uris: Callable[[], Iterable[str]] = tuple
 
 
 class Plugin(ABC):

@@ -169,9 +169,9 @@ class Items:
             alias_of=int(self.alias_of[row]) if self.alias_of[row] >= 0 else None,
         )
 
-    def hashes(self, rows: NDArray[np.int32]) -> list[str]:
-        """Content hashes of (n,) rows, which are sorted; empty where an image could not be read."""
-        return [h for t in self.store.stream(self.ref, ["row", "sha256"], rows) for h in t["sha256"]]
+    def hashes(self, rows: NDArray[np.int32]) -> Iterator[str]:
+        """Stream content hashes of (n,) rows, which are sorted; empty where an image could not be read."""
+        return (h for t in self.store.stream(self.ref, ["row", "sha256"], rows) for h in t["sha256"])
 
     def fingerprint(self) -> str:
         """SHA-256 of the sorted content hashes of all images: what they hold, whatever they are called."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gtloop.compact import Index, Spool
 from gtloop.errors import BadImage, SourceError
 from gtloop.events import FileRef
 from gtloop.images import content_hash, header, open_image, read_ahead
@@ -56,29 +57,35 @@ def add_items(source: str, seed: int, store: Store, known: FileRef, number: int,
         SourceError: There is no image, or all of them are in the run already.
     """
     skipped: Counter[str] = Counter()
-    listed = {x.uri: x for x in list_images(source, skipped)}
+    listed = Spool(store.root)
+    for k, image in enumerate(list_images(source, skipped)):
+        listed.put(k, image)
     tell_skipped(skipped)
-    for t in store.stream(known, ["uri"]):
-        for uri in t["uri"]:
-            listed.pop(uri, None)
-    if not listed:
+    uris, is_new = Index(uri for _, uri, *_ in listed.values()), np.ones(len(listed), np.bool_)
+    for uri in _known(store, known, "uri"):
+        is_new[uris.rows(uri)] = False
+    if not is_new.any():
         raise SourceError(f"every image of {shown(source)} is in the run already; give others")
-    new = _renamed(listed, source, store, known, number)
-    return _write(store, f"items-{number:05d}.parquet", known, new, seed, progress)
+    prefix = _free_prefix(listed, is_new, source, lambda: _known(store, known, "name"), number)
+    new = (Listed(*listed[int(k)]) for k in np.flatnonzero(is_new))
+    renamed = (image._replace(name=prefix + image.name) for image in new)
+    return _write(store, f"items-{number:05d}.parquet", known, renamed, seed, progress)
 
 
-def _renamed(listed: dict[str, Listed], source: str, store: Store, known: FileRef, number: int) -> Iterable[Listed]:
-    """New images, under names that nothing else has."""
-    new = list(listed.values())
-    prefix = PurePath(shown(source)).stem or "added"
-    while _taken(store, known, {x.name for x in new}):
-        new = [x._replace(name=f"{prefix}/{listed[x.uri].name}") for x in new]
-        prefix += f"-{number}"
-    return new
+def _known(store: Store, known: FileRef, column: str) -> Iterator[str]:
+    return (text for t in store.stream(known, [column]) for text in t[column])
 
 
-def _taken(store: Store, known: FileRef, names: set[str]) -> bool:
-    return any(not names.isdisjoint(t["name"]) for t in store.stream(known, ["name"]))
+def _free_prefix(
+    listed: Spool, is_new: NDArray[np.bool_], source: str, known: Callable[[], Iterable[str]], number: int
+) -> str:
+    """What precedes the names of new images, so that nothing else has them; mostly nothing."""
+    prefix, then = "", PurePath(shown(source)).stem or "added"
+    while True:
+        names = Index(prefix + listed[int(k)][0] for k in np.flatnonzero(is_new))
+        if not any(names.rows(name) for name in known()):
+            return prefix
+        prefix, then = f"{then}/", f"{then}-{number}"
 
 
 def _write(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,6 +101,7 @@ class Plugins:
                     "or choose another annotator"
                 )
             base = dataclasses.replace(base, truth=self.truth_of)
+        base = dataclasses.replace(base, uris=lambda: () if self.items is None else self.items.uri)
         self.annotator: Annotator = self._build("annotator", r.annotator, base)
         check_people(self.annotator, settings.people, r.workers)
         self.notes = check_fit(registry, self.task, self.annotator, self.detector, self.sampler, self.score)
@@ -133,7 +134,7 @@ class Plugins:
         self.items, self._truths = items, tuple(truths)
 
     @cached_property
-    def truth(self) -> dict[int, Payload]:
+    def truth(self) -> Mapping[int, Payload]:
         """The run's known labels by row; only simulated people and evaluation ever see them.
 
         Raises:

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from gtloop import labelfiles
+from gtloop.compact import Spool
 from gtloop.errors import BadAnswer, BadLabels, MissingExtra
 from gtloop.interfaces import Context, Entry, Format, Task
 from gtloop.items import Items
@@ -23,6 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gtloop.known")
 
+TOGETHER = 4096
+"""Entries whose images are looked up at a time: a file may name them in any order."""
+
 
 class Known(NamedTuple):
     """A label of a file: canonical, in the display frame; ``source`` is who made it, where the file says so."""
@@ -30,6 +37,67 @@ class Known(NamedTuple):
     payload: Payload
     source: Source | None
     confidence: float
+
+
+class Labels(Mapping[int, Known]):
+    """Row to label, in the order of rows; on disk, as a file may be about millions of images."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+
+    def __contains__(self, row: object) -> bool:
+        return row in self._spool
+
+    def __getitem__(self, row: int) -> Known:
+        return Known(*self._spool[row])
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._spool)
+
+    def __len__(self) -> int:
+        return len(self._spool)
+
+    def payloads(self) -> Truth:
+        """Row to payload."""
+        return Truth([self])
+
+
+class Truth(Mapping[int, Payload]):
+    """Row to payload of several label files; where two know of a row, the later one counts."""
+
+    def __init__(self, files: Sequence[Labels]) -> None:
+        self._files = files
+
+    def __contains__(self, row: object) -> bool:
+        return any(row in labels for labels in self._files)
+
+    def __getitem__(self, row: int) -> Payload:
+        for labels in reversed(self._files):
+            if row in labels:
+                return labels[row].payload
+        raise KeyError(row)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(sorted({row for labels in self._files for row in labels}))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class _Part(Sequence[str]):
+    """Some names of many, from one row on."""
+
+    def __init__(self, names: Sequence[str], rows: range) -> None:
+        self._names, self._rows = names, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._names[self._rows[at]]
+
+    def __iter__(self) -> Iterator[str]:
+        return islice(self._names, self._rows.start, self._rows.stop)
 
 
 class LabelFiles:
@@ -95,7 +163,7 @@ class LabelFiles:
                     raise BadLabels(f"{where} holds stored pixels (before EXIF); export it again with --frame display")
                 yield entry.name, entry.payload
 
-    def matched(self, where: str, items: Items, rows: range, *, allow_missing: bool = False) -> dict[int, Known]:
+    def matched(self, where: str, items: Items, rows: range, *, allow_missing: bool = False) -> Labels:
         """Row to label of a file, for the images among ``rows``; an alias speaks for its original.
 
         Raises:
@@ -110,39 +178,45 @@ class LabelFiles:
         assert first is not None
         raise first
 
-    def truth(self, base: str | None, added: Sequence[tuple[int, str]], items: Items) -> dict[int, Payload]:
+    def truth(self, base: str | None, added: Sequence[tuple[int, str]], items: Items) -> Truth:
         """Row to payload of a run's known labels: ``base``, and of images added later (first row, file).
 
         Raises:
             BadLabels: A file, or one of its labels, can't be used.
         """
         sections = [*([(0, base)] if base else []), *added]
-        found: dict[int, Payload] = {}
-        for n, (first, path) in enumerate(sections):
-            end = sections[n + 1][0] if n + 1 < len(sections) else len(items)
-            known = self.matched(path, items, range(first, end), allow_missing=first > 0)
-            found.update({row: label.payload for row, label in known.items()})
-        return found
+        ends = [first for first, _ in [*sections, (len(items), "")]][1:]
+        return Truth(
+            [
+                self.matched(path, items, range(first, end), allow_missing=first > 0)
+                for (first, path), end in zip(sections, ends, strict=True)
+            ]
+        )
 
-    def _match(
-        self, entries: Iterable[Entry], where: str, items: Items, rows: range, allow_missing: bool
-    ) -> dict[int, Known]:
-        names = list(items.name[rows.start : rows.stop])
-        matched = labelfiles.match_entries(entries, names, what=where, allow_missing=allow_missing)
-        if allow_missing and not matched and names:
+    def _match(self, entries: Iterable[Entry], where: str, items: Items, rows: range, allow_missing: bool) -> Labels:
+        names, folder = _Part(items.name, rows), items.store.root
+        spool, matched = Spool(folder), 0
+        fault: BadLabels | None = None
+        found = labelfiles.match_entries(entries, names, what=where, allow_missing=allow_missing, folder=folder)
+        while several := list(islice(found, TOGETHER)):
+            matched += len(several)
+            own = [(rows.start + at, entry) for at, entry in several if entry.payload is not None and fault is None]
+            for (row, entry), item in zip(own, items.some(np.array([row for row, _ in own], np.int32)), strict=True):
+                try:
+                    spool.put(row, self._known(entry, item, where))
+                except BadLabels as e:
+                    fault = fault or e  # unless names do not fit, which says more
+        if allow_missing and not matched and len(names):
             raise BadLabels(f"{where} labels none of the images (first: {names[0]}); check that they belong together")
-        found = {
-            rows.start + at: self._known(entry, items, rows.start + at, where)
-            for at, entry in matched.items()
-            if entry.payload is not None
-        }
-        for row in list(found):
-            found.setdefault(int(items.alias_of[row]), found[row])
-        found.pop(-1, None)
-        return found
+        if fault is not None:
+            raise fault
+        for row in spool:
+            if (original := int(items.alias_of[row])) >= 0 and original not in spool:
+                spool.copy(row, to=original)
+        return Labels(spool)
 
-    def _known(self, entry: Entry, items: Items, row: int, where: str) -> Known:
-        item, payload = items[row], entry.payload
+    def _known(self, entry: Entry, item: Item, where: str) -> Known:
+        payload = entry.payload
         assert payload is not None
         if self._renamed:
             payload = self._task.recategorize(payload, self._renamed)

@@ -8,12 +8,14 @@ import os
 import re
 import shutil
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any, NoReturn
 
+from gtloop.compact import Index, Spool
 from gtloop.errors import BadLabels, UsageError
+from gtloop.files import replacing_atomically
 from gtloop.interfaces import Entry, ExportRow, Format
 
 
@@ -107,10 +109,10 @@ class Matcher:
     """
 
     def __init__(self, names: Sequence[str]) -> None:
-        self._names = [_canonical(n) for n in names]
-        self._exact = {n: row for row, n in enumerate(self._names)}
-        self._by_file: dict[str, list[int]] | None = None
-        self._by_stem: dict[str, list[int]] | None = None
+        self._names = names
+        self._exact = Index(map(_canonical, names))
+        self._by_file: Index | None = None
+        self._by_stem: Index | None = None
 
     def row(self, name: str) -> int | None:
         """Row of the image called ``name``; None where the source has none.
@@ -119,70 +121,68 @@ class Matcher:
             BadLabels: Several images may be meant.
         """
         wanted = _canonical(name)
-        if (row := self._exact.get(wanted)) is not None:
-            return row
+        if rows := self._exact.rows(wanted):
+            return rows[-1]
         if self._by_file is None:
-            self._by_file = self._index(lambda p: p.name)
-        path = PurePosixPath(wanted)
-        if rows := self._by_file.get(path.name):
+            self._by_file = Index(_file(_canonical(n)) for n in self._names)
+        file = _file(wanted)
+        if rows := self._by_file.rows(file):
             return self._only(name, wanted, rows)
         if self._by_stem is None:
-            self._by_stem = self._index(lambda p: p.stem)
+            self._by_stem = Index(_stem(_file(_canonical(n))) for n in self._names)
         # The name may come without a suffix, so a dot in it need not start one.
-        rows = self._by_stem.get(path.name) or self._by_stem.get(path.stem)
+        rows = self._by_stem.rows(file) or self._by_stem.rows(_stem(file))
         return self._only(name, wanted, rows) if rows else None
 
-    def _index(self, key: Callable[[PurePosixPath], str]) -> dict[str, list[int]]:
-        index: dict[str, list[int]] = {}
-        for row, name in enumerate(self._names):
-            index.setdefault(key(PurePosixPath(name)), []).append(row)
-        return index
-
     def _only(self, name: str, wanted: str, rows: list[int]) -> int:
-        if len(rows) == 1:
-            return rows[0]
-        tails = [r for r in rows if _tail(wanted, self._names[r])]
-        if len(tails) == 1:
-            return tails[0]
-        some = " or ".join(self._names[r] for r in rows[:2])
+        found = {_canonical(self._names[r]): r for r in rows}
+        if len(found) > 1:
+            found = {n: r for n, r in found.items() if _tail(wanted, n)} or found
+        if len(found) == 1:
+            return next(iter(found.values()))
         raise BadLabels(
-            f"{name} in the label file may be {some} ({len(rows)} images of that name); "
+            f"{name} in the label file may be {' or '.join(list(found)[:2])} ({len(found)} images of that name); "
             "write the path relative to the source"
         )
 
 
 def match_entries(
-    entries: Iterable[Entry], names: Sequence[str], *, what: str = "the label file", allow_missing: bool = False
-) -> dict[int, Entry]:
-    """Row to entry, with or without a payload.
+    entries: Iterable[Entry],
+    names: Sequence[str],
+    *,
+    what: str = "the label file",
+    allow_missing: bool = False,
+    folder: Path | None = None,
+) -> Iterator[tuple[int, Entry]]:
+    """Stream (row, entry) of what a label file says, with or without a payload.
 
     Args:
         entries: Of one label file.
         names: Names of the run's items; index = row.
         what: What to call the file in an error.
         allow_missing: Leave out images that the source does not have, instead of raising.
+        folder: For a scratch file.
 
     Raises:
-        BadLabels: It names images that are not in the source, one image twice, or one that may be several.
+        BadLabels: It names images that are not in the source (in the end), one image twice, or one that may be several.
     """
-    matcher = Matcher(names)
-    matched: dict[int, Entry] = {}
-    missing: list[str] = []
+    matcher, called = Matcher(names), Spool(folder)
+    missing, first = 0, ""
     for entry in entries:
         row = matcher.row(entry.name)
         if row is None:
-            missing.append(entry.name)
+            missing, first = missing + 1, first or entry.name
             continue
-        if row in matched:
-            raise BadLabels(f"{what} labels {names[row]} twice, as {matched[row].name} and as {entry.name}; remove one")
-        matched[row] = entry
+        if row in called:
+            raise BadLabels(f"{what} labels {names[row]} twice, as {called[row]} and as {entry.name}; remove one")
+        called.put(row, entry.name)
+        yield row, entry
     if missing and not allow_missing:
-        images = "an image that is" if len(missing) == 1 else f"{len(missing)} images that are"
+        images = "an image that is" if missing == 1 else f"{missing} images that are"
         raise BadLabels(
-            f"{what} names {images} not in the source, first: {missing[0]} "
+            f"{what} names {images} not in the source, first: {first} "
             f"(the source has {names[0] if names else 'no images'}, ...); check that they belong together"
         )
-    return matched
 
 
 @contextmanager
@@ -196,19 +196,11 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """
     if path.is_dir():
         raise UsageError(f"{path} is a folder; give the name of a file in it")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with replacing_atomically(path) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except OSError as e:
         raise UsageError(f"cannot write {path}: {e.strerror or e}; choose another place with --out") from e
-    finally:
-        with suppress(OSError):  # gone since it was renamed, or its folder never was one
-            temporary.unlink()
 
 
 def json_line(raw: bytes, where: str, hint: str) -> dict[str, Any] | None:
@@ -274,6 +266,16 @@ def provenance(row: ExportRow) -> dict[str, Any]:
 
 def _canonical(name: str) -> str:
     return unicodedata.normalize("NFC", name.replace("\\", "/")).removeprefix("./")
+
+
+def _file(path: str) -> str:
+    """The last part of a path; pathlib would keep every part of millions."""
+    return path.rstrip("/").rpartition("/")[2]
+
+
+def _stem(file: str) -> str:
+    stem, _, suffix = file.rpartition(".")
+    return stem if stem and suffix else file
 
 
 def _tail(a: str, b: str) -> bool:

@@ -45,11 +45,13 @@ class Listed(NamedTuple):
         name: Path relative to the source, with forward slashes; unique in the source.
         uri: Absolute local path, or URL.
         bytes: Size of the file; 0 where only its URL is known.
+        version: What a bucket calls its version; empty where nothing says it.
     """
 
     name: str
     uri: str
     bytes: int
+    version: str = ""
 
 
 @cache
@@ -135,13 +137,13 @@ def _is_image(name: str, known: frozenset[str]) -> bool:
     return not name.startswith(".") and _suffix(name) in known
 
 
-def _listed(name: str, path: str, size: int) -> Listed:
+def _listed(name: str, path: str, size: int, version: str = "") -> Listed:
     try:
         path.encode()
     except UnicodeEncodeError as e:
         shown = path.encode("utf-8", "backslashreplace").decode()
         raise SourceError(f"{shown}: the file name is not UTF-8; rename it") from e
-    return Listed(name, path, size)
+    return Listed(name, path, size, version)
 
 
 def _folder(root: Path, skipped: Counter[str]) -> Iterator[Listed]:
@@ -214,21 +216,21 @@ def _behind_url(source: str, skipped: Counter[str]) -> Iterator[Listed]:
 
 def _bytes_of(url: str) -> int:
     try:
-        return len(contents(url))  # which will be opened soon
+        return len(contents(url, ""))  # which will be opened soon
     except BadImage as e:
         raise SourceError(f"{urls.shown(url)}: {e}; {_GIVE}") from e
 
 
 def _objects(folder: str, start: str, matches: Callable[[str], object], skipped: Counter[str]) -> Iterator[Listed]:
     known, last = suffixes(), ""
-    for key, size in buckets.objects(folder, start):
+    for key, size, version in buckets.objects(folder, start):
         if key.endswith("/") or "/." in f"/{key}" or not matches(key):  # markers of folders; hidden ones
             continue
         if key <= last:
             raise SourceError(f"{folder} is not listed in the order of its keys; name the images in a manifest")
         last = key
         if _suffix(key) in known:
-            yield _listed(key, folder + key, size)
+            yield _listed(key, folder + key, size, version)
         else:
             skipped[_suffix(key)] += 1
 

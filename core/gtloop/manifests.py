@@ -80,7 +80,7 @@ def _lines(manifest: str) -> Iterator[bytes]:
             yield from file
         return
     try:
-        yield from io.BytesIO(contents(manifest))
+        yield from io.BytesIO(contents(manifest, ""))
     except BadImage as e:
         raise SourceError(f"{shown(manifest)}: {e}; correct the address, or ask for access") from e
 

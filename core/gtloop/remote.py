@@ -1,6 +1,7 @@
 """What lies behind a URL: the one place that reads through fsspec (s3, gs, az, https and every other protocol of it).
 
-An object is read whole, into memory and never to disk; ``gtloop.retrying`` says what is tried again.
+An object is read whole, into memory; to disk only where ``gtloop.imagecache`` is asked for. ``gtloop.retrying`` says
+what is tried again.
 Everything here is thread-safe, and a forked process starts afresh.
 """
 
@@ -15,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from gtloop import imagecache
 from gtloop.errors import BadImage, MissingExtra, SourceError
 from gtloop.retrying import Denied, tried
 from gtloop.urls import EXTRAS, local_path, place, shown
@@ -86,37 +88,52 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
-def contents(url: str) -> bytes:
+def contents(url: str, version: str | None = None) -> bytes:
     """The bytes of an object.
+
+    Args:
+        url: Where it lies.
+        version: As it was listed, which a copy on disk has to be of; empty: not known. None: any copy will do.
 
     Raises:
         BadImage: There is no such object, or it may not be read; the text is the reason.
         SourceError: The service can't be reached, does not know who asks, or denies one object after the other.
         MissingExtra: The package of the protocol is not installed.
+        ConfigError: How much may be copied can't be understood.
     """
     mine = _process
     data = mine.kept.get(url)
     if data is None:
-        system, path = opened(url)
-        try:
-            data = bytes(tried(url, partial(system.cat_file, path)))
-        except Denied as e:
-            mine.denied += 1
-            if mine.denied <= DENIED_IN_A_ROW:
-                raise
-            raise SourceError(
-                f"{shown(url)}, and {DENIED_IN_A_ROW} images before it: {e}; see to the permission, "
-                "then run the same command again (signed URLs have to last as long as the run)"
-            ) from e
-        mine.denied = 0
+        data = imagecache.get(url, version)
+        if data is None:
+            data = _read(mine, url)
+            imagecache.put(url, version, data)
         mine.kept.put(url, data)
+    return data
+
+
+def _read(mine: _Process, url: str) -> bytes:
+    """The bytes of an object, from where it lies."""
+    system, path = opened(url)
+    try:
+        data = bytes(tried(url, partial(system.cat_file, path)))
+    except Denied as e:
+        mine.denied += 1
+        if mine.denied <= DENIED_IN_A_ROW:
+            raise
+        raise SourceError(
+            f"{shown(url)}, and {DENIED_IN_A_ROW} images before it: {e}; see to the permission, "
+            "then run the same command again (signed URLs have to last as long as the run)"
+        ) from e
+    mine.denied = 0
     return data
 
 
 def read_ahead(things: Iterable[L]) -> Iterator[L]:
     """The same things in the same order; objects behind URLs are being fetched before their turn, ``AHEAD`` at a time.
 
-    For whoever opens one after the other, each before the next: a bucket answers late, but many at once.
+    For whoever opens one after the other, each before the next: a bucket answers late, but many at once. Things that
+    were just listed have a ``version``, as in ``contents``.
 
     Raises:
         SourceError: The service can't be reached.
@@ -125,7 +142,7 @@ def read_ahead(things: Iterable[L]) -> Iterator[L]:
     with ThreadPoolExecutor(AHEAD, "gtloop-fetch") as pool:
         try:
             for thing in things:
-                waiting.append((thing, None if local_path(thing.uri) is not None else pool.submit(_fetch, thing.uri)))
+                waiting.append((thing, None if local_path(thing.uri) is not None else pool.submit(_fetch, thing)))
                 if len(waiting) > AHEAD or waiting[0][1] is None:
                     yield _done(*waiting.popleft())
             while waiting:
@@ -134,10 +151,10 @@ def read_ahead(things: Iterable[L]) -> Iterator[L]:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _fetch(url: str) -> bytes:
+def _fetch(thing: Located) -> bytes:
     """An object, until it is its turn; empty where it has to be fetched again then: it is not there, or is large."""
     try:
-        data = contents(url)
+        data = contents(thing.uri, getattr(thing, "version", None))
     except BadImage:
         return b""
     return data if len(data) <= KEPT_BYTES // AHEAD else b""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,9 @@ from numpy.typing import NDArray
 
 from gtloop.errors import RunError
 from gtloop.events import FileRef
+from gtloop.files import replacing_atomically as replacing_atomically
+from gtloop.files import sync_dir as sync_dir
+from gtloop.files import write_atomic as write_atomic
 from gtloop.records import Payload
 from gtloop.slices import Slices
 
@@ -30,38 +32,6 @@ PAGE = 1 << 14
 _JSON = json.JSONEncoder(separators=(",", ":")).encode
 _checked: dict[Path, tuple[str, int, int, int]] = {}
 """Files that this process has found to be what their event says: hash, inode, size and time of change."""
-
-
-def sync_dir(path: Path) -> None:
-    """Make a rename in ``path`` durable."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-@contextmanager
-def replacing_atomically(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of ``path`` at the end of the block: the old or the new content survives a crash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with tmp.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        tmp.replace(path)
-    except BaseException:
-        tmp.unlink(missing_ok=True)
-        raise
-    sync_dir(path.parent)
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data``, as ``replacing_atomically`` does."""
-    with replacing_atomically(path) as file:
-        file.write(data)
 
 
 class Writer:
@@ -284,7 +254,9 @@ def _array(name: str, values: Any) -> Any:
     if name.endswith("_json"):
         return pa.array([None if v is None else _JSON(v) for v in values], pa.string())
     if isinstance(values, Slices):
-        return pa.DictionaryArray.from_arrays(pa.array(values.codes), pa.array(values.names)).cast(pa.string())
+        return pa.DictionaryArray.from_arrays(pa.array(values.codes), pa.array(values.names, pa.string())).cast(
+            pa.string()
+        )
     if isinstance(values, np.ndarray) and values.ndim == 2:
         return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
     return pa.array(values)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from gtloop import caching
 from gtloop.errors import NotEnoughData, PluginFault, SourceError, blame
 from gtloop.events import ItemsEmbedded, ItemsPredicted, ItemsQuarantined
+from gtloop.files import sync_dir
 from gtloop.interfaces import Detector, Example, Predicted, Rows
 from gtloop.job import Job
 from gtloop.keyed import rng
@@ -24,8 +25,8 @@ from gtloop.picking import GONE, gone, quarantine
 from gtloop.predictions import embedding_space
 from gtloop.ranking import EMBEDDING
 from gtloop.records import Item, Raw
+from gtloop.slices import Slices
 from gtloop.state import ALIAS, QUARANTINED
-from gtloop.store import sync_dir
 
 SHARD = 2048
 """Rows in a shard of predictions: what a kill can lose of a long prediction."""
@@ -173,40 +174,38 @@ class _Shard(NamedTuple):
 
 def _write_shards(job: Job, folder: str, rows: Rows, work: _Work) -> tuple[list[Path], dict[int, str]]:
     """Paths of the shards of ``rows``, those that are there kept; unreadable rows with their reasons."""
-    starts = range(0, len(rows), SHARD)
-    whole = {f"{folder}/part-{k:05d}.parquet": rows[start : start + SHARD] for k, start in enumerate(starts)}
-    todo = [shard for path, own in whole.items() if (shard := _lacking(job, work, path, own)) is not None]
+    todo: list[_Shard] = []
+    faults: dict[str, dict[int, str]] = {}
+    for k, kept in enumerate(caching.predictions(job, work.detector, work.model, rows, SHARD)):
+        shard = _Shard(f"{folder}/part-{k:05d}.parquet", rows[k * SHARD : (k + 1) * SHARD], kept)
+        faults[shard.path] = found if (found := _there(job, shard)) is not None else {}
+        if found is None and not caching.copied(kept, job.root / shard.path):
+            todo.append(shard)
     predicted = _stream(job, work, [shard.rows for shard in todo], len(rows))
     for shard in todo:
-        _write_shard(job, shard.path, work, shard.rows, islice(predicted, len(shard.rows)))
-        if shard.kept is not None and len(job.store.read_path(shard.path, ["row"])["row"]) == len(shard.rows):
+        faults[shard.path] = _write_shard(job, shard.path, work, shard.rows, islice(predicted, len(shard.rows)))
+        if shard.kept is not None and not faults[shard.path]:
             caching.copied(job.root / shard.path, shard.kept)
     next(predicted, None)  # so that it ends by itself
-    bad: dict[int, str] = {}
-    for path, own in whole.items():
-        if len(np.setdiff1d(own, job.store.read_path(path, ["row"])["row"])):
-            bad.update(_faults(job, path))
-    paths = [job.root / path for path in whole]
+    paths = [job.root / path for path in faults]
     for old in set((job.root / folder).glob("part-*.parquet")) - set(paths):
         old.unlink()
-    return paths, bad
+    return paths, {row: why for bad in faults.values() for row, why in bad.items()}
 
 
-def _lacking(job: Job, work: _Work, path: str, rows: Rows) -> _Shard | None:
-    """What is to be predicted; None where the shard is there, or an equal one was kept."""
-    if (job.root / path).exists() and _is_of(job, path, rows):
+def _there(job: Job, shard: _Shard) -> dict[int, str] | None:
+    """The unreadable rows of a shard that is there; None where it is not, or not of these rows.
+
+    People may have been asked for some since it was written.
+    """
+    if not (job.root / shard.path).exists():
         return None
-    kept = caching.predictions(job, work.detector, work.model, rows)
-    return None if caching.copied(kept, job.root / path) else _Shard(path, rows, kept)
-
-
-def _is_of(job: Job, path: str, shard: Rows) -> bool:
-    """Whether a shard is of these rows: people may have been asked for some since it was written."""
-    done = job.store.read_path(path, ["row"])["row"]
-    lacking = np.setdiff1d(shard, done)
-    return len(np.setdiff1d(done, shard)) == 0 and (
-        not len(lacking) or _faults(job, path).keys() >= set(lacking.tolist())
-    )
+    done = job.store.read_path(shard.path, ["row"])["row"]
+    lacking = np.setdiff1d(shard.rows, done).tolist()
+    if len(np.setdiff1d(done, shard.rows)):
+        return None
+    bad = _faults(job, shard.path) if lacking else {}
+    return {row: bad[row] for row in lacking} if bad.keys() >= set(lacking) else None
 
 
 def _faults(job: Job, path: str) -> dict[int, str]:
@@ -218,8 +217,8 @@ def _faults(job: Job, path: str) -> dict[int, str]:
     return {int(r): why for r, why in zip(t["row"], t["reason"], strict=True)}
 
 
-def _write_shard(job: Job, path: str, work: _Work, shard: Rows, predicted: Iterable[Predicted]) -> None:
-    """One shard; the images that can't be read go to a file beside it."""
+def _write_shard(job: Job, path: str, work: _Work, shard: Rows, predicted: Iterable[Predicted]) -> dict[int, str]:
+    """One shard; the images that can't be read go to a file beside it, and are returned with their reasons."""
     with blame("detector", job.plugins.detector.name, work.step):
         found = list(predicted)
     if [p.item.row for p in found] != shard.tolist():
@@ -236,6 +235,7 @@ def _write_shard(job: Job, path: str, work: _Work, shard: Rows, predicted: Itera
         job.store.write(path.replace("part-", "faults-"), columns)
     rows = np.array([p.item.row for p in good], np.int32)
     job.store.write(path, {"row": rows, **work.columns(job, good)})
+    return {p.item.row: p.fault for p in bad}
 
 
 def _prediction_columns(job: Job, good: list[Predicted]) -> dict[str, Any]:
@@ -243,7 +243,7 @@ def _prediction_columns(job: Job, good: list[Predicted]) -> dict[str, Any]:
     task, cut = job.plugins.task, job.cut
     features = _every_features(job, good)
     return {
-        "slice": [task.slice(p.raw, cut) for p in good if p.raw is not None],
+        "slice": Slices.of([task.slice(p.raw, cut) for p in good if p.raw is not None]),
         "features": features,
         "raw_json": [p.raw for p in good],
     }

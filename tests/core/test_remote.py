@@ -161,9 +161,9 @@ def test_globs(memory: Callable[..., None]) -> None:
 def test_manifests(tmp_path: Path, memory: Callable[..., None]) -> None:
     """Nothing is asked for before it is opened: these hosts do not exist."""
     memory("m/list.txt", data=b"b.jpg\ns/a.jpg\n")
-    assert [tuple(i) for i in list_images("memory://bucket/m/list.txt")] == [
-        ("b.jpg", "memory://bucket/m/b.jpg", 0),
-        ("s/a.jpg", "memory://bucket/m/s/a.jpg", 0),
+    assert list(list_images("memory://bucket/m/list.txt")) == [
+        Listed("b.jpg", "memory://bucket/m/b.jpg", 0),
+        Listed("s/a.jpg", "memory://bucket/m/s/a.jpg", 0),
     ]
 
     local = tmp_path / "job.manifest"
@@ -216,7 +216,7 @@ def test_listing_streams(memory: Callable[..., None]) -> None:
 
 def test_keys_out_of_order_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are numbered in the order of names, so that a run from a bucket equals one from a folder."""
-    monkeypatch.setattr(buckets, "objects", lambda folder, start="": iter([("b.jpg", 1), ("a.jpg", 1)]))
+    monkeypatch.setattr(buckets, "objects", lambda folder, start="": iter([("b.jpg", 1, ""), ("a.jpg", 1, "")]))
     with pytest.raises(SourceError, match="manifest"):
         list(list_images("s3://bucket/set"))
 

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from memory import bytes_a_row
 
 from gtloop.errors import BadImage, RunError
 from gtloop.events import FileRef
 from gtloop.images import Header
-from gtloop.interfaces import quiet
+from gtloop.interfaces import Entry, Predicted, quiet
 from gtloop.inventory import Items
 from gtloop.items import add_items, list_items
+from gtloop.known import LabelFiles
 from gtloop.labelstream import stream_labels
 from gtloop.listing import Listed
 from gtloop.predictions import Scored, scores
+from gtloop.records import Item
 from gtloop.slices import Slices
 from gtloop.state import COLUMNS, HUMAN, MACHINE, State
 from gtloop.store import Store, among
+from gtloop.vision import _prediction_columns
 
 
 def _hash(uri: str) -> str:
@@ -82,7 +87,7 @@ def test_duplicates_are_aliases_wherever_they_lie(costless: list[str], tmp_path:
     assert {row: int(of) for row, of in enumerate(items.alias_of) if of >= 0} == {201: 200, 204: 3}
     held = sorted(_hash(uri) for uri in costless if not uri.endswith("broken"))
     assert items.fingerprint() == hashlib.sha256("".join(held).encode()).hexdigest()
-    assert items.hashes(np.array([3, 202, 204], np.int32)) == [_hash("/a/0003"), "", _hash("/a/0003")]
+    assert list(items.hashes(np.array([3, 202, 204], np.int32))) == [_hash("/a/0003"), "", _hash("/a/0003")]
     costless[:] = ["/a/0003", "/c/1=x", "/c/2=new", "/c/3=new"]
     both = Items.read(add_items("any/more", 0, store, first, 2, quiet), store)
     assert list(both.uri)[205:] == costless[1:], "what is there already is not listed again"
@@ -94,18 +99,6 @@ def test_duplicates_are_aliases_wherever_they_lie(costless: list[str], tmp_path:
     with patch("gtloop.items.content_hash", lambda _: next(alike)):
         near = Items.read(list_items("any", 0, Store(tmp_path / "near"), quiet), Store(tmp_path / "near"))
     assert near.alias_of.tolist() == [-1, -1, 0]
-
-
-def _bytes_a_row(work: Callable[[int], Any]) -> float:
-    """Most bytes of Python's memory that ``work`` holds for each more row."""
-    peaks = []
-    work(100)  # imports, caches
-    for n in (2_000, 10_000):
-        tracemalloc.start()
-        work(n)
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    return (peaks[1] - peaks[0]) / 8_000
 
 
 def test_listing_and_opening_hold_numbers_only(costless: list[str], tmp_path: Path) -> None:
@@ -120,8 +113,43 @@ def test_listing_and_opening_hold_numbers_only(costless: list[str], tmp_path: Pa
     def opened(n: int) -> None:
         assert sum(len(item.name) for item in Items.read(refs[n], Store(tmp_path / str(n)))) == 90 * n
 
-    assert _bytes_a_row(listed) < 80
-    assert _bytes_a_row(opened) < 40
+    assert bytes_a_row(listed) < 80
+    assert bytes_a_row(opened) < 40
+
+
+# ------------------------------------------------------------------------------------------- label files
+
+
+def test_a_label_file_in_any_order_reads_pages_seldom(costless: list[str], tmp_path: Path) -> None:
+    """Once for every so many entries, not for each; an alias speaks for its original."""
+    costless += [f"/{n:04d}" for n in range(300)] + ["/alias=/0000"]
+    items = Items.read(list_items("any", 0, Store(tmp_path), quiet), Store(tmp_path))
+    order = np.random.default_rng(0).permutation(np.arange(1, 301))
+    asked: list[int] = []
+    read = items.name._pages._file.read_row_group
+
+    class Task:
+        name = "task"
+
+        @staticmethod
+        def parse(payload: Any, item: Item) -> Any:
+            return {**payload, "of": item.name}
+
+    files: Any = LabelFiles(SimpleNamespace(run=SimpleNamespace(classes=())), None, Task)  # type: ignore[arg-type]
+
+    names = list(items.name)
+    with (
+        patch("gtloop.known.TOGETHER", 100),
+        patch.object(items.name._pages, "_file") as file,
+    ):
+        file.read_row_group.side_effect = lambda number, **k: asked.append(number) or read(number, **k)
+        entries = [Entry(names[row], {"n": int(row)}, {}) for row in order]
+        found = files._match(entries, "labels", items, range(301), False)
+    assert len(asked) <= 100, "one by one it is 900"
+    assert {row: label.payload for row, label in found.items()} == {
+        **{row: {"n": row, "of": names[row]} for row in range(1, 301)},
+        0: {"n": 300, "of": names[300]},
+    }
 
 
 # ------------------------------------------------------------------------------------------------ labels
@@ -193,7 +221,7 @@ def test_labels_hold_a_piece_of_a_file_at_a_time(tmp_path: Path) -> None:
             state.facts.machine_files.append(_machine(store, np.arange(n)))
             assert sum(1 for _ in stream_labels(store, state)) == n
 
-    assert _bytes_a_row(streamed) < 100, "columns of the state are 16, the payload alone is 300"
+    assert bytes_a_row(streamed) < 100, "columns of the state are 16, the payload alone is 300"
 
 
 # ----------------------------------------------------------------------------------------------- the rest
@@ -255,6 +283,17 @@ def test_scores_by_blocks_are_those_of_the_whole(tmp_path: Path) -> None:
     assert rows == wanted.tolist()
     assert score == pytest.approx(a[wanted] * 0.85, rel=1e-6)
     assert slices == ["high" if v > 0.7 else "low" for v in a[wanted]]
+
+
+def test_a_shard_of_what_can_not_be_read_has_the_columns_of_the_others(tmp_path: Path) -> None:
+    """So that other tools read all shards as one table."""
+    job: Any = _Job(tmp_path)
+    item = Item(row=0, id="i", name="a", uri="a")
+    for n, good in enumerate(([], [Predicted(item, {"a": 0.5})])):
+        job.store.write(f"part-{n}.parquet", {"row": np.arange(n, dtype=np.int32), **_prediction_columns(job, good)})
+    none, some = (pq.read_schema(tmp_path / f"part-{n}.parquet") for n in (0, 1))
+    assert none == some
+    assert str(none.field("slice").type) == "string"
 
 
 def test_slices_are_names_by_number() -> None:

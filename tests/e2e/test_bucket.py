@@ -16,7 +16,7 @@ import runs
 from runs import cli, small
 
 import gtloop
-from gtloop import remote, retrying
+from gtloop import imagecache, remote, retrying
 from gtloop.errors import SourceError
 from gtloop.images import list_images
 from gtloop.items import list_items
@@ -75,6 +75,16 @@ def test_a_run_from_a_busy_bucket_equals_one_from_a_folder(
     uris = gtloop.open(root).items.uri
     assert {Path(uri).name for uri in uris} == {p.name for p in images.iterdir()}
     assert all(uri.startswith("s3://photos/set/") for uri in uris)
+
+
+def test_copies_on_disk_are_fetched_once_in_a_whole_run(
+    s3: buckets.S3, images: Path, unbroken: Mapping[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(imagecache.FOLDER, str(tmp_path / "copies"))
+    ended = cli(*given("s3://photos/set", tmp_path / "run", images))
+    assert ended.code == 0, ended.err
+    assert runs.facts(tmp_path / "run") == unbroken
+    assert s3.proxy.gets("photos") == {f"set/{p.name}": 1 for p in images.iterdir()}
 
 
 def test_a_server_that_goes_down_stops_a_run_that_goes_on_when_it_is_back(

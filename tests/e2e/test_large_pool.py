@@ -1,4 +1,4 @@
-"""A pool that is larger than what a sampler chooses from; and the files of a run in another tool."""
+"""A pool that is larger than what a sampler chooses from."""
 
 from __future__ import annotations
 
@@ -81,23 +81,3 @@ def test_where_all_are_few_nothing_changes(sampled: tuple[Run, Any], tmp_path: P
         found.append(runs.facts(tmp_path / str(n)))
         assert not any(getattr(e.event, "sample", False) for e in gtloop.open(tmp_path / str(n)).events())
     assert found[0] == found[1]
-
-
-def test_duckdb_reads_the_files_as_they_are(sampled: tuple[Run, Any]) -> None:
-    import duckdb
-
-    run, _ = sampled
-    whole = next(e.event.path for e in run.events() if e.event.type == "items-predicted" and not e.event.sample)
-    query = f"""
-        SELECT items.name, labels.payload_json::JSON, labels.confidence, predicted.features
-        FROM '{run.root}/labels/machine-*.parquet' labels
-        JOIN '{run.root}/items.parquet' items USING (row)
-        JOIN '{run.root}/{whole}/part-*.parquet' predicted USING (row)
-        ORDER BY row
-    """
-    found = duckdb.sql(query).fetchall()
-    labels = [label for label in run.labels() if label.source == "machine"]
-    assert [(name, confidence) for name, _, confidence, _ in found] == [
-        (run.items.name[label.row], label.confidence) for label in labels
-    ]
-    assert len(found[0][3]) == len(run.task().feature_names)

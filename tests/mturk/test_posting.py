@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 from emulator.client import Process
+from emulator.crew import look
 from mturkkit import Start, build, crew, requests
 
 from gtloop.errors import ConfigError, GtloopError, Unreachable, Unsupported
@@ -253,6 +256,36 @@ def test_check_says_in_one_line_what_is_lacking(start: Start, tmp_path: Path, mo
         build(tmp_path / "d", emulator).check(1)
     with pytest.raises(ConfigError, match="profile"):
         build(tmp_path / "e", emulator, profile="nobody").check(1)
+
+
+def test_images_at_urls_need_no_other(start: Start, tmp_path: Path) -> None:
+    """Web addresses are given to workers as they are, those of S3 are signed; what they can't see is named."""
+    emulator = start()
+    plain = build(tmp_path / "a", emulator, image_url=None)
+
+    def at(*uris: str, **options: Any) -> Mturk:
+        given = plain.options.model_copy(update=options)
+        return Mturk(given, dataclasses.replace(plain.context, uris=lambda: uris))
+
+    web, s3 = "https://host/tiny_000.png?X-Amz-Signature=0", "s3://bucket/tiny_001.png"
+    for some in ((web,), (s3,), (web, s3)):
+        at(*some).check(1)
+    with pytest.raises(ConfigError, match=r"can't see the images \(first: /here/b.png\).*image_url=https"):
+        at(web, "/here/b.png").check(1)
+    with pytest.raises(ConfigError, match=r"can't see the images: publish"):
+        at().check(1)
+    with pytest.raises(ConfigError, match=r"annotators.mturk: signed URLs of S3 end after 168 hours"):
+        at(web, s3, lifetime_hours=170).check(1)
+    at(web, lifetime_hours=170).check(1)
+    asked = [
+        r.model_copy(update={"item": r.item.model_copy(update={"uri": uri})})
+        for r, uri in zip(requests(tmp_path, 2), (web, s3), strict=True)
+    ]
+    at(web, s3).submit(asked)
+    one, two = (look(h["question"]).image for h in emulator.rows("SELECT question FROM hit ORDER BY number"))
+    assert one == web
+    assert "/tiny_001.png?" in two
+    assert "Signature" in two
 
 
 def test_unreachable_is_one_line(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import jobs
@@ -11,6 +14,8 @@ import pytest
 import runs
 from emulator.crew import answer_xml
 from mturkkit import Start
+
+from gtloop.errors import ConfigError
 
 
 @pytest.mark.parametrize("task", ["bbox", "classification", "segmentation"])
@@ -24,6 +29,24 @@ def test_a_job_of_each_task(start: Start, tmp_path: Path, task: str) -> None:
     assert status["items"]["human"] + status["items"]["machine"] == 60, "every image has a label"
     human, fees = jobs.dollars(tmp_path / "run")
     assert (human, fees) == (status["annotations"] * 60_000, status["annotations"] * 12_000)
+
+
+def test_a_job_on_images_of_the_web(start: Start, tmp_path: Path) -> None:
+    """A manifest of web addresses, and no ``image_url``: workers are sent to where gtloop reads them."""
+    images, _ = runs.make_images(tmp_path, 30)
+    emulator = start(**jobs.plan("bbox", 30))
+    sizes = {"sizes__validation": 10, "sizes__train": 5, "sizes__batch": 10, "sizes__look_at": None}
+    quiet = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(quiet, directory=str(images))) as web:
+        threading.Thread(target=web.serve_forever, args=(0.02,), daemon=True).start()
+        listed = tmp_path / "list.txt"
+        listed.write_text("".join(f"http://127.0.0.1:{web.server_port}/{p.name}\n" for p in sorted(images.iterdir())))
+        jobs.drive(tmp_path / "run", jobs.settings(listed, emulator, annotators__mturk__image_url=None, **sizes))
+        web.shutdown()
+    jobs.check_books(emulator, tmp_path / "run")
+    assert runs.status(tmp_path / "run")["items"]["human"] == 30
+    with pytest.raises(ConfigError, match="can't see the images"):
+        jobs.drive(tmp_path / "other", jobs.settings(images, emulator, annotators__mturk__image_url=None, **sizes))
 
 
 @pytest.fixture(scope="module")

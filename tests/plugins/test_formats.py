@@ -486,13 +486,13 @@ def _payloads(matched: dict[int, Entry]) -> dict[int, Any]:
 def test_match_entries() -> None:
     names = ["a.jpg", "b.jpg", "c.jpg"]
     entries = [Entry("b.png", {"n": 1}, {}), Entry("c.jpg", None, {})]
-    assert _payloads(match_entries(entries, names)) == {1: {"n": 1}}
+    assert _payloads(dict(match_entries(entries, names))) == {1: {"n": 1}}
     foreign = [*entries, Entry("x.jpg", {}, {}), Entry("y.jpg", {}, {})]
     with pytest.raises(BadLabels, match=r"names 2 images that are not in the source, first: x\.jpg .*a\.jpg"):
-        match_entries(foreign, names)
-    assert _payloads(match_entries(foreign, names, allow_missing=True)) == {1: {"n": 1}}
+        list(match_entries(foreign, names))
+    assert _payloads(dict(match_entries(foreign, names, allow_missing=True))) == {1: {"n": 1}}
     with pytest.raises(BadLabels, match=r"labels b\.jpg twice, as b\.png and as sub/b\.jpg"):
-        match_entries([*entries, Entry("sub/b.jpg", {}, {})], names)
+        list(match_entries([*entries, Entry("sub/b.jpg", {}, {})], names))
 
 
 def test_replacing_is_all_or_nothing(tmp_path: Path) -> None:
@@ -515,7 +515,7 @@ def test_real_data_sets() -> None:
     for root in (DATA / "raccoons", DATA / "raccoons" / "annotations"):
         plugin = pick_reader(ALL, root, "bbox")
         entries = read(plugin, root, "bbox", ("raccoon",))
-        matched = _payloads(match_entries(entries, names))
+        matched = _payloads(dict(match_entries(entries, names)))
         assert len(matched) == len(items) == 200
         assert sum(len(p["boxes"]) for p in matched.values()) == 217
     matcher = Matcher(names)
@@ -527,6 +527,6 @@ def test_real_data_sets() -> None:
     entries = read(
         pick_reader(ALL, DATA / "digits", "classification"), DATA / "digits", "classification", tuple("0123456789")
     )
-    truth = _payloads(match_entries(entries, digits))
+    truth = _payloads(dict(match_entries(entries, digits)))
     assert len(truth) == 4000
     assert all(digits[row].startswith(payload["category"] + "/") for row, payload in truth.items())

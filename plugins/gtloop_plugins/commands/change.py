@@ -193,7 +193,7 @@ def _chosen(opened: Run, images: list[str], source: str, category: str, below: f
     from gtloop.labelfiles import Matcher
 
     named: set[int] = set()
-    matcher = Matcher(list(opened.items.name))
+    matcher = Matcher(opened.items.name)
     for name in images:
         row = matcher.row(name)
         if row is None:

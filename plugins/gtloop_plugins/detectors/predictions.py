@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from gtloop.compact import Spool
 from gtloop.errors import BadLabels, ConfigError
 from gtloop.interfaces import Detector, Options
 from gtloop.labelfiles import Matcher
@@ -27,13 +28,39 @@ class PredictionsOptions(Options):
     )
 
 
-class Listed:
-    """The entries of a file, found by the name of an image; no entry serves two images."""
+class Names(Sequence[str]):
+    """Texts on disk."""
 
-    def __init__(self, path: Path, entries: Mapping[str, Payload]) -> None:
-        self.path, self.names, self.payloads = path, list(entries), list(entries.values())
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+
+    def __len__(self) -> int:
+        return len(self._spool)
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._spool[at]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._spool.values())
+
+
+class Listed:
+    """The entries of a file, on disk, found by the name of an image; no entry serves two images.
+
+    Args:
+        path: Of the file, for messages.
+        entries: (name, payload) of each; of several of one name the last counts.
+        folder: For scratch files.
+    """
+
+    def __init__(self, path: Path, entries: Iterable[tuple[str, Payload]], folder: Path) -> None:
+        self.path = path
+        names, self._payloads, self._taken = Spool(folder), Spool(folder), Spool(folder)
+        for at, (name, payload) in enumerate(entries):
+            names.put(at, name)
+            self._payloads.put(at, payload)
+        self.names = Names(names)
         self._matcher = Matcher(self.names)
-        self._taken: dict[int, str] = {}
 
     def payload(self, name: str) -> Payload | None:
         """What the file says about an image, None where it does not list it.
@@ -44,12 +71,14 @@ class Listed:
         at = self._matcher.row(name)
         if at is None:
             return None
-        other = self._taken.setdefault(at, name)
-        if other != name:
+        if at not in self._taken:
+            self._taken.put(at, name)
+        elif (other := self._taken[at]) != name:
             raise BadLabels(
                 f"{self.path}: entry {self.names[at]!r} fits {other!r} and {name!r}; write their whole paths"
             )
-        return self.payloads[at]
+        payload: Payload = self._payloads[at]
+        return payload
 
 
 class Predictions(Detector):
@@ -68,7 +97,7 @@ class Predictions(Detector):
         """See ``load``; and whether the file lists every image, where it has to."""
         model = self.load(None)
         if self.options.missing == "error":
-            _payloads(model, [item.name for item in items])
+            _check_listed(model, ((item.name, model.payload(item.name)) for item in items))
 
     def load(self, workdir: Path | None) -> Listed:
         """What the file lists.
@@ -87,10 +116,11 @@ class Predictions(Detector):
                 f"detectors.predictions.missing: task {task.name!r} has no empty label; "
                 f"say missing=error and list every image in {path}"
             )
-        found = dict(self.context.read_labels(path))
-        if not found:
+        run = self.context.workdir.parent.parent
+        found = Listed(path, self.context.read_labels(path), run)
+        if not found.names:
             raise BadLabels(f"{path} lists no image with a label; export predictions with one entry for every image")
-        return Listed(path, found)
+        return found
 
     def prepare(self, image: Image.Image | None, item: Item) -> str:
         return item.name
@@ -99,20 +129,23 @@ class Predictions(Detector):
         """Raises BadLabels where images are missing in the file and ``missing`` is ``error``."""
         task = self.context.task
         assert task is not None
+        found = [(name, model.payload(name)) for name in prepared]
         if self.options.missing == "error":
-            return [task.raw(payload) for payload in _payloads(model, prepared)]
-        found = [model.payload(name) for name in prepared]
-        return [task.raw((task.empty() or {}) if payload is None else payload) for payload in found]
+            _check_listed(model, found)
+        return [task.raw((task.empty() or {}) if payload is None else payload) for _, payload in found]
 
 
-def _payloads(model: Listed, names: Sequence[str]) -> list[Payload]:
-    """Raises BadLabels where the file does not list all of them."""
-    found = {name: model.payload(name) for name in names}
-    absent = [name for name, payload in found.items() if payload is None]
+def _check_listed(model: Listed, found: Iterable[tuple[str, Payload | None]]) -> None:
+    """Raises BadLabels where the file has nothing for one of some images."""
+    total = absent = 0
+    first = ""
+    for name, payload in found:
+        total += 1
+        if payload is None:
+            absent, first = absent + 1, first or name
     if absent:
         raise BadLabels(
-            f"{model.path} has no prediction for {len(absent)} of {len(names)} images, first {absent[0]!r} "
-            f"(it lists {len(model.payloads)}, first {model.names[0]!r}); list them, with no objects where nothing "
+            f"{model.path} has no prediction for {absent} of {total} images, first {first!r} "
+            f"(it lists {len(model.names)}, first {model.names[0]!r}); list them, with no objects where nothing "
             "is found, or say -o detectors.predictions.missing=empty"
         )
-    return [payload for payload in found.values() if payload is not None]

@@ -606,7 +606,7 @@ def test_a_chained_job_asks_for_what_has_no_label(tmp_path: Path) -> None:
     default.write(path, rows, "bbox", info())
     listed = [i.name for i in list_images(str(path))]
     assert sorted(listed) == sorted(names)
-    matched = match_entries(read(default, path, "bbox"), listed)
+    matched = dict(match_entries(read(default, path, "bbox"), listed))
     found = {listed[at]: entry.payload for at, entry in matched.items()}
     assert found == {r.item.name: r.label and r.label.payload for r in rows}
     elsewhere = tmp_path / "elsewhere.manifest"

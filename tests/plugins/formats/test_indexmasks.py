@@ -73,7 +73,7 @@ def test_street_masks_round_trip_exactly(shared_data: Path, tmp_path: Path) -> N
     assert pick_reader(ALL, source, "segmentation") is plain
     names = [i.name for i in list_images(str(shared_data / "streets" / "images"))]
     entries = read(plain, source, "segmentation", STREETS)
-    matched = {at: entry.payload for at, entry in match_entries(entries, names).items()}
+    matched = {at: entry.payload for at, entry in match_entries(entries, names)}
     assert sorted(matched) == list(range(184))
     rows = [row(n, matched[n], name=name, width=480, height=360) for n, name in enumerate(names)]
     plain.write(tmp_path / "out", iter(rows), "segmentation", info(categories=STREETS))

@@ -59,7 +59,7 @@ class Question:
 
     def __init__(self, options: MturkOptions, context: Context, service: Service) -> None:
         self._options, self._context = options, context
-        self.pictures = Pictures(options, context.workdir / "images", service)
+        self.pictures = Pictures(options, context.workdir / "images", service, context.uris)
 
     @property
     def form(self) -> Form:

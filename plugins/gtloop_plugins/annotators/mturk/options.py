@@ -16,6 +16,7 @@ PRODUCTION = "https://mturk-requester.us-east-1.amazonaws.com"
 SANDBOX = "https://mturk-requester-sandbox.us-east-1.amazonaws.com"
 PRESIGNED_HOURS = 7 * 24
 """How long S3 honours a signed URL at most."""
+OUTLIVES = f"signed URLs of S3 end after {PRESIGNED_HOURS} hours: give lifetime_hours that are fewer"
 
 _APPROVED_SHARE = "000000000000000000L0"
 _APPROVED_HITS = "00000000000000000040"
@@ -61,7 +62,9 @@ class MturkOptions(Options):
     lifetime_hours: float = Field(72, ge=0.01, le=8760, description="how long a HIT is offered")
     auto_approve_days: float = Field(7, ge=0, le=30, description="after which Amazon pays what nobody judged")
     image_url: str | None = Field(
-        None, description="how workers reach images: https://HOST/{name} (or {id}), or s3://BUCKET/PREFIX, signed"
+        None,
+        description="how workers reach images: https://HOST/{name} (or {id}), or s3://BUCKET/PREFIX, signed; "
+        "not needed where the images are at URLs already",
     )
     copies_url: str | None = Field(
         None, description="how they reach the files in the folder images of the annotator: https://HOST/{name}"
@@ -100,9 +103,14 @@ class MturkOptions(Options):
                 raise ValueError(
                     f"{name} must be like https://HOST/{{name}}" + " or s3://BUCKET/PREFIX" * (name[0] == "i")
                 )
-        if self.uses_s3 and self.lifetime_hours + self.assignment_minutes / 60 > PRESIGNED_HOURS:
-            raise ValueError(f"signed URLs of S3 end after {PRESIGNED_HOURS} hours: give lifetime_hours that are fewer")
+        if self.uses_s3 and self.outlives_signed:
+            raise ValueError(OUTLIVES)
         return self
+
+    @property
+    def outlives_signed(self) -> bool:
+        """Whether somebody may still work on an image whose signed URL has ended."""
+        return self.lifetime_hours + self.assignment_minutes / 60 > PRESIGNED_HOURS
 
     @property
     def uses_s3(self) -> bool:

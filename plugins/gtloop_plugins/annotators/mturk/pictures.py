@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import colorsys
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -20,33 +21,52 @@ from gtloop.errors import BadImage, ConfigError, GtloopError
 from gtloop.images import open_image
 from gtloop.records import Item, Payload
 from gtloop.store import write_atomic
-from gtloop_plugins.annotators.mturk.options import PRESIGNED_HOURS, MturkOptions
+from gtloop.urls import shown
+from gtloop_plugins.annotators.mturk.options import OUTLIVES, PRESIGNED_HOURS, MturkOptions
 from gtloop_plugins.annotators.mturk.service import Service
 
 _SHOWN = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".avif"}
 """Suffixes of formats that browsers show."""
+_OWN = ("http://", "https://", "s3://")
+"""What an image's own address begins with where workers can be sent there; those of S3 are signed."""
 
 
 class Pictures:
-    """URLs of what workers see; ``folder`` holds the copies."""
+    """URLs of what workers see; ``folder`` holds the copies, ``uris`` tells where the run's images are."""
 
-    def __init__(self, options: MturkOptions, folder: Path, service: Service) -> None:
-        self._options, self._folder, self._service = options, folder, service
+    def __init__(
+        self, options: MturkOptions, folder: Path, service: Service, uris: Callable[[], Iterable[str]] = tuple
+    ) -> None:
+        self._options, self._folder, self._service, self._uris = options, folder, service, uris
         self._s3: Any = None
+        self._reachable = False
 
     def check(self) -> None:
         """Whether there is a way for workers to see images at all.
 
         Raises:
-            ConfigError: There is none.
+            ConfigError: There is none, or it ends too early.
         """
         if self._options.image_url is None:
-            raise ConfigError(
-                "workers of MTurk can't see the images: publish them and say where, "
-                "-o annotators.mturk.image_url=https://HOST/{name} (or s3://BUCKET/PREFIX, which is signed)"
-            )
-        if self._options.uses_s3:
+            if not self._reachable:
+                self._check_own()
+                self._reachable = True
+        elif self._options.uses_s3:
             self._sign(self._key(self._options.image_url, "check"))
+
+    def _check_own(self) -> None:
+        """Whether workers can be sent to where the images are."""
+        uris = iter(self._uris())
+        first = next(uris, "")
+        signed = ""
+        for uri in chain((first,), uris):
+            if not uri.startswith(_OWN):
+                raise _unseen(uri)
+            signed = signed or (uri if uri.startswith("s3://") else "")
+        if signed:
+            if self._options.outlives_signed:
+                raise ConfigError(f"annotators.mturk: {OUTLIVES}")
+            self._sign(signed)
 
     def url(self, item: Item) -> str:
         """Where workers see an item, upright.
@@ -62,8 +82,7 @@ class Pictures:
             return self._sign(item.uri)
         template = self._options.image_url
         if template is None:
-            self.check()
-        assert template is not None
+            raise _unseen(item.uri)
         if template.startswith("s3://"):
             return self._sign(self._key(template, item.name))
         return template.replace("{name}", quote(item.name)).replace("{id}", quote(item.id, safe=""))
@@ -139,6 +158,13 @@ class Pictures:
             self._bucket().put_object(Bucket=parts.netloc, Key=key, Body=data, ContentType=kind)
         except Exception as e:
             raise ConfigError(f"{uri} can't be written: {' '.join(str(e).split())}; see your AWS permissions") from None
+
+
+def _unseen(uri: str) -> ConfigError:
+    return ConfigError(
+        f"workers of MTurk can't see the images{f' (first: {shown(uri)})' if uri else ''}: publish them and say where, "
+        "-o annotators.mturk.image_url=https://HOST/{name} (or s3://BUCKET/PREFIX, which is signed)"
+    )
 
 
 def colours(categories: Sequence[str]) -> dict[str, str]:

@@ -134,7 +134,7 @@ def gather(run: Run, registry: Registry, truth: str | None = None) -> Facts:
 # ------------------------------------------------------------------------------------------- truth
 
 
-def read_truth(run: Run, registry: Registry, task: Task, path: str | None) -> dict[int, Payload]:
+def read_truth(run: Run, registry: Registry, task: Task, path: str | None) -> Mapping[int, Payload]:
     """Row to true payload, display frame, each checked by the task; an alias speaks for its original.
 
     Only the task and the formats are built, not the run's other plugins: a report must not need the
@@ -146,8 +146,7 @@ def read_truth(run: Run, registry: Registry, task: Task, path: str | None) -> di
     known = known_labels(run.settings, registry, task, run.state.facts)
     if path is None:
         return known.truth(run.settings.run.truth, run.state.facts.truths, run.items)
-    rows = range(len(run.items))
-    return {row: label.payload for row, label in known.matched(path, run.items, rows, allow_missing=True).items()}
+    return known.matched(path, run.items, range(len(run.items)), allow_missing=True).payloads()
 
 
 # ----------------------------------------------------------------------------------------- quality

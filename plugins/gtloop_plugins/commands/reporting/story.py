@@ -62,7 +62,7 @@ def find_item(run: Run, named: str) -> int:
     """
     with suppress(ValueError):
         return run.items.id.index(named)
-    row = Matcher(list(run.items.name)).row(named)
+    row = Matcher(run.items.name).row(named)
     if row is None and named.isdecimal() and int(named) < len(run.items):
         row = int(named)
     if row is None:
