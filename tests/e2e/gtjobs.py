@@ -59,7 +59,8 @@ class Job:
         self.failed: set[int] = set()
 
     def ref(self, n: int) -> str:
-        return f"{BUCKET}/{self.images[n][0].name}"
+        path = self.images[n][0]
+        return f"{BUCKET}/{path.parent.name}/{path.name}"
 
     def item(self, n: int) -> Item:
         with Image.open(self.images[n][0]) as image:

@@ -47,7 +47,7 @@ def register(group: typer.Typer) -> None:
         from gtloop_plugins.formats.groundtruth.options import TYPES
 
         if task is not None and task not in TYPES:
-            raise UsageError(f"--task {task}: jobs are read of {', '.join(TYPES)}")
+            raise UsageError(f"--task {task}: choose one of {', '.join(TYPES)}")
         folder = JobFolder(job, None if manifest is None else manifest.resolve())
         assert folder.manifest is not None
         names = None if classes is None else [c.strip() for c in classes.split(",") if c.strip()]

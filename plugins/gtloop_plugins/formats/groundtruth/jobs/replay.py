@@ -63,18 +63,19 @@ class Replay:
         self.left_out: Counter[str] = Counter()
 
     def all(self) -> None:
-        """Every iteration, in the order of their numbers; labels without answers come first."""
+        """Every iteration, in the order of their numbers; then labels of which the folder tells no more."""
         people, machine = self.job.responses, list(self.labels.automatic())
         answered = {own for objects in people.values() for own in objects}
-        rest = self._final(answered | {own for _, found in machine for own in found})
-        self._without_answers({own: m for own, m in rest.items() if m.source != "machine"})
         for number in sorted(people):
             while machine and machine[0][0] <= number:
                 self._look(machine.pop(0)[1], answered)
             self._batch(number, people[number])
             self.progress("replay iterations", number, max(people))
-        for found in (*(found for _, found in machine), {k: m for k, m in rest.items() if m.source == "machine"}):
+        for _, found in machine:
             self._look(found, answered)
+        rest = self._rest()
+        self._without_answers({own: m for own, m in rest.items() if m.source != "machine"})
+        self._look({own: m for own, m in rest.items() if m.source == "machine"}, set())
         self._settle()
 
     def _commit(self, event: AnyEvent) -> None:
@@ -91,9 +92,10 @@ class Replay:
         ]
         return {"count": len(quality), "mean": float(np.mean(quality)) if quality else None}
 
-    def _final(self, known: set[int]) -> dict[int, Made]:
-        """The labels of objects of which the folder has neither answers nor the machine's own file."""
-        found = {o.id: self.labels.final(o.id) for o in self.job.objects if o.id not in known}
+    def _rest(self) -> dict[int, Made]:
+        """Labels of objects that have none here: neither answers that can be read, nor a line of the machine's own."""
+        s, row_of = self.made.state, self.labels.row_of
+        found = {own: self.labels.final(own) for own, row in row_of.items() if s.status[row] in (POOL, ALIAS)}
         self.left_out["failed at the service"] += sum(m is not None and bool(m.failed) for m in found.values())
         return {own: m for own, m in found.items() if m is not None and m.payload is not None}
 

@@ -61,7 +61,7 @@ def imported_before(root: Path, job: JobFolder) -> Known | None:
         known = json_line(mark.read_bytes(), str(mark), "restore it from a back-up") or {}
         if known.get("job") == str(job.root):
             return Known(known["found"], known.get("fingerprint") == job.fingerprint())
-    if started(root) or is_run(root):
+    if root.is_file() or started(root) or is_run(root):
         raise RunError(f"{root} is there already and holds something else; choose another folder with --run")
     return None
 
