@@ -102,6 +102,7 @@ def gtloop_commands(app: typer.Typer) -> None:
     from gtloop_plugins.commands import (
         audit,
         change,
+        data,
         demo,
         newplugin,
         planning,
@@ -121,6 +122,7 @@ def gtloop_commands(app: typer.Typer) -> None:
     app.add_typer(plugins.app, name="plugins")
     audit.register(app)
     change.register(app)
+    data.register(app)
     demo.register(app)
     explain.register(app)
     planning.register(app)

@@ -19,7 +19,7 @@ def register(group: typer.Typer) -> None:
     @group.command()
     def groundtruth(
         ctx: typer.Context,
-        job: Annotated[Path, typer.Argument(metavar="JOB_FOLDER", help="Copy of S3OutputPath/JOB.")],
+        job_folder: Annotated[Path, typer.Argument(metavar="JOB_FOLDER", help="Copy of S3OutputPath/JOB.")],
         run: Annotated[Path | None, typer.Option("--run", help="Run folder to make; default: after the job.")] = None,
         images: Annotated[
             list[str] | None,
@@ -48,7 +48,7 @@ def register(group: typer.Typer) -> None:
 
         if task is not None and task not in TYPES:
             raise UsageError(f"--task {task}: choose one of {', '.join(TYPES)}")
-        folder = JobFolder(job, None if manifest is None else manifest.resolve())
+        folder = JobFolder(job_folder, None if manifest is None else manifest.resolve())
         assert folder.manifest is not None
         names = None if classes is None else [c.strip() for c in classes.split(",") if c.strip()]
         flags = {
@@ -77,16 +77,20 @@ def register(group: typer.Typer) -> None:
 
 def _lines(found: dict[str, Any], root: Path, refused: str) -> list[str]:
     batches, answers, people = found["batches"], found["answers"], found["workers"]
-    lines = ["imported already, nothing is changed:" if found["already"] else "imported:"]
+    how = "imported already, nothing is changed" if found["already"] else "imported"
     answered = f"{counted(answers, 'answer')} of {counted(people, 'worker')} in {counted(batches, 'iteration')}"
-    lines = [f"{lines[0]} {answered}; {found['summary']}"]
+    lines = [f"{how}: {answered}; {found['summary']}"]
     agreement = found["agreement"]
     if agreement["mean"] is not None:
         labels = counted(agreement["count"], "label")
         lines.append(
             f"{labels} made of these answers anew: {agreement['metric']} with the service's {agreement['mean']:.3f}"
         )
-    lines += [f"left out: {n} {what}" for what, n in found["left_out"].items() if n]
+    left_out = found["left_out"]
+    if left_out["failed"]:
+        lines.append(f"{counted(left_out['failed'], 'object')} failed at the service, and will be asked again")
+    if left_out["answered"]:
+        lines.append(f"left out: {left_out['answered']} machine labels of objects that people answered")
     if found["refused"]:
         lines.append(
             f"{counted(found['refused'], 'entry')} could not be used, each with its reason in {root / refused}"

@@ -60,7 +60,7 @@ class Replay:
     def __init__(self, made: Job, job: JobFolder, facts: JobFacts, labels: Labels, progress: Progress) -> None:
         self.made, self.job, self.facts, self.labels, self.progress = made, job, facts, labels, progress
         self.workers: set[str] = set()
-        self.left_out: Counter[str] = Counter()
+        self.left_out = Counter(failed=0, answered=0)
 
     def all(self) -> None:
         """Every iteration, in the order of their numbers; then labels of which the folder tells no more."""
@@ -96,7 +96,7 @@ class Replay:
         """Labels of objects that have none here: neither answers that can be read, nor a line of the machine's own."""
         s, row_of = self.made.state, self.labels.row_of
         found = {own: self.labels.final(own) for own, row in row_of.items() if s.status[row] in (POOL, ALIAS)}
-        self.left_out["failed at the service"] += sum(m is not None and bool(m.failed) for m in found.values())
+        self.left_out["failed"] += sum(m is not None and bool(m.failed) for m in found.values())
         return {own: m for own, m in found.items() if m is not None and m.payload is not None}
 
     def _without_answers(self, found: dict[int, Made]) -> None:
@@ -247,7 +247,7 @@ class Replay:
         """Labels that the service's model gave; nothing is certified, as its evidence is not in the folder."""
         made, s = self.made, self.made.state
         again = found.keys() & answered
-        self.left_out["machine labels of objects that people answered"] += len(again)
+        self.left_out["answered"] += len(again)
         rows = {self.labels.row_of[own]: m for own, m in sorted(found.items()) if own not in again}
         rows = {row: m for row, m in rows.items() if s.status[row] in (POOL, ALIAS) and m.payload is not None}
         if not rows:

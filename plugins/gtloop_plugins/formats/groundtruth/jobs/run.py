@@ -170,7 +170,9 @@ def _end(made: Job) -> None:
     plan = Plan.model_validate(s.facts.plan)
     n, trainable = s.count(POOL), made.plugins.detector.trainable
     if lacking := hopeless(plan, made.settings, made.promise, n, trainable, s.count(HUMAN)):
-        log.info("note: of the images that are left, %s", lacking)
+        for name in ("target", "delta"):  # an import has no flags for these
+            lacking = lacking.replace(f"--{name} ", f"-o promise.{name}=")
+        log.info("note: of the images that are left, %s (to be said when importing)", lacking)
 
 
 def _found(root: Path, made: Job, job: JobFolder, facts: JobFacts, replay: Replay) -> dict[str, Any]:
