@@ -10,6 +10,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import buckets
 import gtjobs
 import pytest
 import runs
@@ -22,6 +23,7 @@ from gtloop.state import HUMAN, TRAIN
 from gtloop_plugins.formats.groundtruth.jobs.answers import Said, framed
 from gtloop_plugins.tasks.bbox import BBox
 
+NAME = "wild  raccoon"
 PLACE = {"left": 1, "top": 1, "width": 3, "height": 2}
 PRICES = {"bbox": 0.036, "classification": 0.012, "segmentation": 0.84}
 
@@ -49,6 +51,10 @@ def tiny(folder: Path, n: int) -> list[tuple[Path, Payload]]:
     return [(images / k["name"], k["payload"]) for k in known]
 
 
+def named(pair: tuple[Path, Payload]) -> tuple[Path, Payload]:
+    return pair[0], {"boxes": [{**box, "category": NAME} for box in pair[1]["boxes"]]}
+
+
 def spent(job: gtjobs.Job) -> float:
     """What the service billed, dollars."""
     answers = sum(a.outcome != "declined" for given in job.answers.values() for a in given)
@@ -60,9 +66,9 @@ def spent(job: gtjobs.Job) -> float:
 
 @pytest.fixture(scope="module")
 def raccoons(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> gtjobs.Job:
-    """Automated labelling of real photographs, 12 iterations."""
-    images = [pair for pair in gtjobs.raccoons(shared_data, 70) if Image.open(pair[0]).width < 1000][:60]
-    return gtjobs.automated(tmp_path_factory.mktemp("jobs") / "raccoons", "bbox", images, ["raccoon"], left=12)
+    """Automated labelling of real photographs, 12 iterations; the name of the category has two blanks in a row."""
+    images = [named(pair) for pair in gtjobs.raccoons(shared_data, 70) if Image.open(pair[0]).width < 1000][:60]
+    return gtjobs.automated(tmp_path_factory.mktemp("jobs") / "raccoons", "bbox", images, [NAME], left=12)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +110,7 @@ def test_iterations_are_as_they_were(raccoons: gtjobs.Job, imported: Path) -> No
     assert machine.keys() == raccoons.auto.keys()
     assert all(label.iteration == raccoons.auto[row] for row, label in machine.items())
     assert all(label.confidence == pytest.approx(0.7) for label in machine.values())
-    assert all(label.payload["boxes"][0]["confidence"] == 0.7 for label in machine.values())
+    assert {(b["category"], b["confidence"]) for m in machine.values() for b in m.payload["boxes"]} == {(NAME, 0.7)}
     assert (run.state.status[list(raccoons.answers)] == HUMAN).all()
 
 
@@ -253,6 +259,37 @@ def test_a_job_without_automated_labelling_that_was_stopped(tmp_path: Path) -> N
     assert [i["phase"] for i in status["iterations"]] == ["rest", "rest"]
     assert found["items"]["pool"] == 18
     assert runs.cli("status", root).code == 0
+
+
+def test_the_input_manifest_tells_the_images(tmp_path: Path) -> None:
+    """Where nothing else does; its lines are what objects are numbered by."""
+    images = tiny(tmp_path, 12)
+    job = gtjobs.Job(tmp_path / "crates", "bbox", images, ["crate", "drum"])
+    job.ask(1, [3, 7])
+    shutil.rmtree(job.root / "annotations/intermediate")
+    manifest = tmp_path / "input.manifest"
+    manifest.write_text("".join(json.dumps({"source-ref": job.ref(n)}) + "\r\n" for n in range(12)))
+    found = import_job(job.root, tmp_path, tmp_path / "run", "--manifest", manifest)
+    assert (found["items"]["human"], found["items"]["pool"]) == (2, 10)
+    assert found["agreement"]["count"] == 2, "with the labels of the consolidation's files"
+    assert {n for n, r in runs.exported(tmp_path / "run").items() if r["payload"]} == {"tiny_003.png", "tiny_007.png"}
+
+
+def test_images_are_read_from_the_bucket(tmp_path: Path) -> None:
+    """Where no folder is named; the run goes on from there, too."""
+    images = tiny(tmp_path, 16)
+    job = gtjobs.Job(tmp_path / "crates", "bbox", images, ["crate", "drum"])
+    job.ask(1, [2, 3])
+    job.finish()
+    root = tmp_path / "run"
+    with buckets.serving() as s3:
+        s3.bucket("pictures", tmp_path / "images", "raw/images/")
+        ended = runs.cli("import", "groundtruth", job.root, "--run", root, "--detector", "stub")
+        assert ended.code == 0, ended.err
+        assert gtloop.open(root).items.uri[5] == "s3://pictures/raw/images/tiny_005.png"
+        ended = runs.cli("run", "--run", root, "--annotator", "synthetic", "--truth", tmp_path / "truth.jsonl")
+        assert ended.code == 0, ended.err
+    assert runs.status(root)["items"]["pool"] == 0
 
 
 # ------------------------------------------------------------------------------------------------ faults

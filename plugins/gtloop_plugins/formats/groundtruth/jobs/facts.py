@@ -18,8 +18,9 @@ _CHOOSE = "choose one with --attribute"
 class JobFacts(NamedTuple):
     """What a job was about.
 
-    ``workers``: people who answered an object, usually. ``random``: whether its first objects can have been drawn at
-    random, as automated labelling does; without it the service goes by the order of the manifest.
+    ``workers``: people who answered an object, usually; 0 where the folder has no answers. ``random``: whether its
+    first objects can have been drawn at random, as automated labelling does; without it the service goes by the order
+    of the manifest.
     """
 
     task: str
@@ -105,7 +106,7 @@ def _answered(job: JobFolder, task: str, progress: Progress) -> tuple[set[str], 
             counts[len(workers)] += 1
             progress("read answers", counts.total(), total)
     del counts[0]
-    return names, max(counts, key=lambda n: (counts[n], n), default=1)
+    return names, max(counts, key=lambda n: (counts[n], n), default=0)
 
 
 def _named(job: JobFolder, attribute: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from gtloop.errors import BadLabels
 from gtloop.labelfiles import json_line
-from gtloop.urls import address
+from gtloop.urls import address, shown
 
 PARTS = ("annotations", "manifests", "activelearning")
 """Folders of a job that are read."""
@@ -92,7 +92,7 @@ class JobFolder:
         found: dict[str, Object] = {}
         for number, ref, _, where in self._manifest_lines(self.manifest):
             if (first := found.get(address(ref))) is not None:
-                self.refuse(where, f"{ref} is there already, in line {first.id + 1}")
+                self.refuse(where, f"{shown(ref)} is there already, in line {first.id + 1}")
             else:
                 found[address(ref)] = Object(number, ref)
         if not found:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from gtloop.errors import SourceError, UsageError
 from gtloop.inventory import Items
 from gtloop.listing import Listed
-from gtloop.urls import address, local_path, place
+from gtloop.urls import address, local_path, place, shown
 from gtloop.wording import counted
 from gtloop_plugins.formats.groundtruth.jobs.folder import Object
 
@@ -50,8 +50,8 @@ class Images:
         """
         if len(items) and not (items.width > 0).any():
             raise SourceError(
-                f"none of {counted(len(items), 'image')} can be read, for example {items.uri[0]}; name the folder that "
-                "they were copied to with --images FOLDER, or --images s3://BUCKET/PATH=FOLDER"
+                f"none of {counted(len(items), 'image')} can be read, for example {shown(items.uri[0])}; name the "
+                "folder that they were copied to with --images FOLDER, or --images s3://BUCKET/PATH=FOLDER"
             )
 
     def _whole(self, ref: str) -> str:

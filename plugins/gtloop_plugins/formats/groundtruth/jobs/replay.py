@@ -105,11 +105,10 @@ class Replay:
             for own, m in found.items()
             if m.payload is not None
         }
+        made, source = self.made, self.job.called(self.job.output or self.job.root)
         for row, label in list(known.items()):  # a copy speaks for its original
-            known.setdefault(int(self.made.items.alias_of[row]), label)
-        known.pop(-1, None)
-        if known:
-            made, source = self.made, self.job.called(self.job.output or self.job.root)
+            known.setdefault(int(made.items.alias_of[row]), label)
+        if known := {row: label for row, label in known.items() if row >= 0 and made.state.status[row] == POOL}:
             self._commit(write_imported(made.store, made.plugins.task, known, made.items, source))
 
     # ------------------------------------------------------------------------------------------- people

@@ -76,7 +76,7 @@ def settings_of(
         "run.source": str(job.manifest),
         "run.task": facts.task,
         "run.classes": facts.categories,
-        "run.workers": facts.workers,
+        **({"run.workers": facts.workers} if facts.workers else {}),
         **{f"prices.{key}": value for key, value in prices.items()},
     }
     return config.load(None, found | flags, overrides, defaults)
