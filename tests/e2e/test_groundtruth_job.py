@@ -94,6 +94,7 @@ def test_every_answer_is_a_fact(raccoons: gtjobs.Job, imported: Path) -> None:
     seconds = {row: {a.active_seconds for a in given} for row, _, given in run.answers()}
     iteration = run.state.columns["iteration"]
     assert all((s == {0.0}) == (iteration[row] <= gtjobs.OLD) for row, s in seconds.items())
+    assert run.state.facts.settled == len(run.state.facts.answer_files), "nobody else is to pay them"
     assert "SECRET" not in "".join(json.dumps(a.model_dump()) for a in found.values())
     for path in imported.rglob("*"):
         assert not path.is_file() or b"SECRET" not in path.read_bytes(), path
