@@ -130,7 +130,7 @@ class Replay:
 
     def _asked(self, own: int, files: Sequence[Path]) -> Asked:
         """An object with its answers; each worker's last one."""
-        row, said, faults = self.labels.row_of[own], dict[str, Said](), list[str]()
+        row, said = self.labels.row_of[own], dict[str, Said]()
         item, task = self.made.items[row], self.made.plugins.task
         for file in files:
             where = self.job.called(file)
@@ -143,7 +143,6 @@ class Replay:
                             answer = answer._replace(fault=str(e))
                     if answer.fault:
                         self.job.refuse(where, f"{answer.worker or 'a worker'}: {answer.fault}")
-                        faults.append(answer.fault)
                     elif answer.worker not in said or said[answer.worker].at <= answer.at:
                         said[answer.worker] = answer
             except BadAnswer as e:
