@@ -223,5 +223,6 @@ class Facts(BaseModel):
     withdrawals: int = 0
     finished: bool = False
     finishes: int = 0
+    unproven: int = 0  # machine labels of iterations up to this one came without evidence
     voided: str = ""  # why what was certified holds no more
     letter: int = 0

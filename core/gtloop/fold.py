@@ -118,6 +118,8 @@ def _looked(s: State, e: ev.Looked, store: Store) -> None:
     t = store.read(e.labels, ["row", "objects"])
     rows = np.asarray(t["row"], np.int32)
     r.coverage = len(rows) / max(1, s.count(POOL))
+    if not e.certificates:  # labels of another service
+        f.unproven = max(f.unproven, e.iteration)
     s.status[rows] = MACHINE
     s.columns["iteration"][rows] = e.iteration
     s.columns["objects"][rows] = np.asarray(t["objects"])

@@ -23,7 +23,7 @@ from gtloop.listing import Listed, list_images, tell_skipped
 from gtloop.store import Store, among
 from gtloop.urls import shown
 
-__all__ = ["COLUMNS", "Items", "add_items", "check_probe", "list_items", "random_order"]
+__all__ = ["COLUMNS", "Items", "add_items", "check_probe", "list_items", "random_order", "write_items"]
 
 COLUMNS = ("row", "id", "name", "uri", "sha256", "width", "height", "orientation", "alias_of")
 _NUMBERS = ("width", "height", "orientation")
@@ -34,18 +34,24 @@ LISTING = "listing"
 
 
 def list_items(source: str, seed: int, store: Store, progress: Progress) -> FileRef:
-    """Write ``items.parquet``: one row an image, in the order of their names.
-
-    Columns: ``row``, ``id`` (opaque, keyed by seed and name), ``name``, ``uri``, ``sha256``,
-    ``width`` and ``height`` (stored pixels, 0 while unknown), ``orientation``, ``alias_of`` (-1: none).
+    """Write the items of a source, in the order of their names.
 
     Raises:
         SourceError: There is no image.
     """
     skipped: Counter[str] = Counter()
-    ref = _write(store, "items.parquet", None, list_images(source, skipped), seed, progress)
+    ref = write_items(list_images(source, skipped), seed, store, progress)
     tell_skipped(skipped)
     return ref
+
+
+def write_items(images: Iterable[Listed], seed: int, store: Store, progress: Progress) -> FileRef:
+    """Write ``items.parquet``: one row an image, in the order given, whether it can be read or not.
+
+    Columns: ``row``, ``id`` (opaque, keyed by seed and name), ``name``, ``uri``, ``sha256``,
+    ``width`` and ``height`` (stored pixels, 0 while unknown), ``orientation``, ``alias_of`` (-1: none).
+    """
+    return _write(store, "items.parquet", None, images, seed, progress)
 
 
 def add_items(source: str, seed: int, store: Store, known: FileRef, number: int, progress: Progress) -> FileRef:

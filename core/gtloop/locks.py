@@ -23,6 +23,7 @@ class Lock:
     """A file lock, gone with who holds it; one that is ``shared`` is in the way of others only that are not."""
 
     def __init__(self, run: Path, name: str = "driver.lock", what: str = "driven", shared: bool = False) -> None:
+        self.name = name
         self._path, self._what, self._shared = run / name, what, shared
         self._file: IO[str] | None = None
 

@@ -47,7 +47,7 @@ class Region(NamedTuple):
 
 
 def regions(store: Store, state: State, seed: int) -> list[Region]:
-    """Every region of a run, those without labels left out.
+    """Every region of a run, those without labels left out; labels of another service are one for each look.
 
     Raises:
         RunError: A file of a look is gone, or was changed.
@@ -59,7 +59,18 @@ def regions(store: Store, state: State, seed: int) -> list[Region]:
         if passed:
             evidence = FileRef(path=passed[0].evidence, rows=0, sha256=passed[0].sha256)
             found += _of_look(store.root, seed, look, evidence, labels, tuple(passed))
+        else:
+            found.append(_unproven(store.root, seed, look, labels))
     return found
+
+
+@lru_cache(maxsize=1024)
+def _unproven(root: Path, seed: int, look: int, labels: FileRef) -> Region:
+    """Labels that came without evidence, with the confidence that they had there."""
+    t = Store(root).read(labels, ["row", "confidence"])
+    rows, score = np.asarray(t["row"], np.int32), np.asarray(t["confidence"], np.float64)
+    order = np.argsort(rows)[rng(seed, "audit", look).permutation(len(rows))]
+    return Region(look, "all", rows[order], score[order])
 
 
 @lru_cache(maxsize=1024)

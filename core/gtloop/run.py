@@ -212,7 +212,7 @@ def _start(
     check_people(
         plugins.annotator, registry, _worst_case(rates, settings, n, None if budget is None else micro(budget))
     )
-    write_atomic(root / "run.toml", _run_toml(settings).encode())
+    write_atomic(root / "run.toml", run_toml(settings).encode())
     started = RunStarted(
         gtloop=gtloop.__version__,
         settings=settings.model_dump(mode="json"),
@@ -224,7 +224,8 @@ def _start(
         state.apply(entry.event, store, entry.seq)
 
 
-def _run_toml(settings: Settings) -> str:
+def run_toml(settings: Settings) -> str:
+    """What ``run.toml`` of a new run says."""
     return (
         f"# The settings that this run started with (gtloop {gtloop.__version__}). The ledger holds what changed.\n\n"
         + (config.to_toml(settings))

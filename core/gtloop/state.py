@@ -112,6 +112,11 @@ class State:
         """Items whose human label was there before the run and cost nothing."""
         return int(((self.status == HUMAN) & (self.columns["attempts"] == 0)).sum())
 
+    def unproven(self) -> int:
+        """Machine labels of another service, which came without evidence of their quality."""
+        early = self.columns["iteration"] <= self.facts.unproven
+        return int(((self.status == MACHINE) & early).sum()) if self.facts.unproven else 0
+
     @property
     def prices(self) -> Prices:
         """The run's own prices of now."""

@@ -110,6 +110,8 @@ def promised(state: State, promise: Promise) -> dict[str, Any]:
     passed = [c for c in f.certificates if c.threshold is not None and f"{c.look}:{c.slice}" not in f.demoted]
     machine = sum(c.labels for c in passed)
 
+    unproven = state.unproven()
+
     def mean(values: list[float | None]) -> float | None:
         if not machine or f.voided or any(v is None for v in values):
             return None
@@ -124,8 +126,10 @@ def promised(state: State, promise: Promise) -> dict[str, Any]:
         "delta_spent": round(f.delta_spent, 6),
         "rule": promise.rule,
         "exact": all(c.exact for c in passed) and promise.rule == "exact",
-        "certified": mean([c.bound for c in passed]),
-        "estimated": mean([c.estimate for c in passed]),
+        "certified": None if unproven else mean([c.bound for c in passed]),
+        "estimated": None if unproven else mean([c.estimate for c in passed]),
+        "unproven": unproven,
+        "certified_rest": mean([c.bound for c in passed]) if unproven else None,
         "measured": _measured(state, promise),
         "audit": _audit(state, promise.delta),
         "supported": None if f.consistency is None else f.consistency.supported,
@@ -245,6 +249,10 @@ def sentence(found: dict[str, Any], why: str) -> str:
         text += f"; {quality} certified at least {p['certified']:.3f} (delta {p['delta']:g}{how})"
     elif n["machine"] and p["estimated"] is not None:
         text += f"; {p['metric']} of machine labels estimated {p['estimated']:.3f}, not certified"
+    if p["unproven"]:
+        text += f"; nothing certifies {p['unproven']} of the machine labels, which another service made"
+        rest = p["certified_rest"]
+        text += f", and at least {rest:.3f} is certified of the others" if rest is not None else ""
     if p["measured"] is not None:
         text += f"; measured {p['measured']:.3f} by an audit of {p['audit']['audited']}"
     return text + (f"; {why}" if why and not n["machine"] else "")

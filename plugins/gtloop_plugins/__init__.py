@@ -102,6 +102,7 @@ def gtloop_commands(app: typer.Typer) -> None:
     from gtloop_plugins.commands import (
         audit,
         change,
+        data,
         demo,
         newplugin,
         planning,
@@ -112,11 +113,16 @@ def gtloop_commands(app: typer.Typer) -> None:
         workers,
     )
     from gtloop_plugins.commands.reporting import explain
+    from gtloop_plugins.formats.groundtruth.jobs import command as groundtruth_job
 
+    importing = change.import_group()
+    groundtruth_job.register(importing)
+    app.add_typer(importing, name="import")
     newplugin.register(plugins.app)
     app.add_typer(plugins.app, name="plugins")
     audit.register(app)
     change.register(app)
+    data.register(app)
     demo.register(app)
     explain.register(app)
     planning.register(app)

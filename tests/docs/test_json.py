@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gtjobs import job_of
+from oiserver import Published
 from pages import PHOTOS, ROOT, rows, section
 from program import leaves, program
 
@@ -41,7 +43,11 @@ SAMPLES: dict[str, list[list[str]]] = {
     "gtloop cancel": [["WAITING"]],
     "gtloop audit": [["RUN"], ["RUN", "--n", "1", "--dry-run"]],
     "gtloop add": [["COPY", "MORE", "--truth", "TRUTH"]],
-    "gtloop import": [["WAITING", "TRUTH"]],
+    "gtloop import labels": [["WAITING", "TRUTH"]],
+    "gtloop import groundtruth": [["JOB", "--images", "PHOTOS", "--run", "OUT", "--detector", "stub"]],
+    "gtloop data openimages": [
+        ["--class", "Bird", "--annotations-url", "OPEN/a", "--images-url", "OPEN/i", "--out", "OUT"]
+    ],
     "gtloop relabel": [["COPY", "--source", "machine"]],
     "gtloop review": [["COPY", "--n", "5"]],
     "gtloop forget-worker": [["PAGE", "WORKER"]],
@@ -61,9 +67,10 @@ SAMPLES: dict[str, list[list[str]]] = {
 """Command to the arguments of calls that together print all its fields.
 
 RUN is a finished run and COPY one to change, WAITING one that waits for people, PAGE one with a page and a WORKER,
-PHOTOS its images with their TRUTH, MORE others, OUT a path.
+PHOTOS its images with their TRUTH, MORE others, OUT a path, JOB the folder of a Ground Truth job about PHOTOS, OPEN one
+with what Open Images publishes.
 """
-SAME = dict.fromkeys(("gtloop add", "gtloop import", "gtloop relabel", "gtloop review"), "gtloop pause")
+SAME = dict.fromkeys(("gtloop add", "gtloop import labels", "gtloop relabel", "gtloop review"), "gtloop pause")
 """Commands that share the table of another."""
 OPEN = re.compile(
     r"(payload|certificate|settings|audit)\.|^(settings|cheaper)\[\]\.settings\.|compared\.(actual|inside)\."
@@ -132,6 +139,11 @@ def test_every_field_is_documented(
     stand_for = {"RUN": finished, "OUT": tmp_path / "out", "PHOTOS": photos / "photos", "TRUTH": photos / "truth.jsonl"}
     stand_for |= {"COPY": shutil.copytree(finished, tmp_path / "run"), "MORE": tmp_path / "more"}
     stand_for |= {"WAITING": tmp_path / "waiting"}
+    if "JOB" in SAMPLES[command][0]:
+        stand_for |= {"JOB": job_of(photos, tmp_path / "crates").root}
+    if command == "gtloop data openimages":
+        Published().write(tmp_path / "open")
+        stand_for |= {f"OPEN/{part}": tmp_path / "open" / part for part in ("a", "i")}
     if any("WAITING" in arguments for arguments in SAMPLES[command]):
         start(photos, stand_for["WAITING"], "files", registry, capsys)
     if "PAGE" in SAMPLES[command][0]:

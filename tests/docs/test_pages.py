@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from docshell import Shell, fresh_programs, is_shell, not_shown, run_page
+from gtjobs import job_of
 from pages import PAGES, ROOT, SHELLS, anchors, blocks, links
 
 from gtloop.interfaces import KINDS
@@ -45,10 +46,13 @@ def _pages_to_run() -> Iterator[Any]:
 def test_commands_run(page: Path, slow: bool, photos: Path, tmp_path: Path) -> None:
     """The blocks of a page, from the top, in a folder with ``photos/`` and ``truth.jsonl``.
 
-    A page that builds a package gets an environment of its own to install it into.
+    A page that builds a package gets an environment of its own to install it into. The page about coming from Ground
+    Truth has a job's folder, too.
     """
     work = tmp_path / "work"
     shutil.copytree(photos, work)
+    if page.name == "migrating.md":
+        job_of(photos, work / "crates")
     programs, env = fresh_programs(tmp_path / "venv") if _builds_a_package(page) else (None, {})
     shell = Shell(work, programs, PORT=str(_free_port()), **env)
     try:

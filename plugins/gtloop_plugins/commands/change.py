@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
 
 from gtloop.cli import JsonFlag, RunArgument, find_run
 from gtloop.errors import UsageError
@@ -16,6 +17,15 @@ from gtloop.posting import post
 
 if TYPE_CHECKING:
     from gtloop.opened import Run
+
+
+class ImportGroup(typer.core.TyperGroup):
+    """``gtloop import RUN LABELS`` is short for ``gtloop import labels RUN LABELS``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        known = not args or args[0] == "--help" or args[0] in self.commands
+        return super().parse_args(ctx, args if known else ["labels", *args])
+
 
 Why = Annotated[str, typer.Option("--why", help="Reason, kept in the ledger.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
@@ -78,8 +88,17 @@ def _add_more(app: typer.Typer) -> None:
         known = truth and absolute(truth, Path())
         post(ctx, run, lambda opened: opened.add(source, known), "add", as_json)
 
-    @app.command("import")
-    def import_(
+
+def import_group() -> typer.Typer:
+    """The commands of ``gtloop import``; others add theirs."""
+    group = typer.Typer(cls=ImportGroup, no_args_is_help=True)
+
+    @group.callback()
+    def default() -> None:
+        """Take in what was labelled elsewhere: labels into a run, or a whole job as a run."""
+
+    @group.command()
+    def labels(
         ctx: typer.Context,
         run: RunFolder,
         labels: Annotated[str, typer.Argument(help="Labels that people made: PATH or FORMAT:PATH.")],
@@ -89,6 +108,8 @@ def _add_more(app: typer.Typer) -> None:
         from gtloop.labelfiles import absolute
 
         post(ctx, run, lambda opened: opened.import_labels(absolute(labels, Path())), "import", as_json)
+
+    return group
 
 
 def _add_labels(app: typer.Typer) -> None:

@@ -53,7 +53,7 @@ class Manifest:
                     if ref in seen:
                         raise BadLabels(f"{where}: {ref} is there already, in line {seen[ref]}; remove one")
                     seen[ref] = number
-                    entry = self._entry(ref, record, where)
+                    entry = self.entry(ref, record, where)
                     labelled |= entry.payload is not None
                     yield entry
         except OSError as e:
@@ -66,7 +66,8 @@ class Manifest:
                 f"give another file, or name what to read with {_OPTION}"
             )
 
-    def _entry(self, ref: str, record: dict[str, Any], where: str) -> Entry:
+    def entry(self, ref: str, record: Mapping[str, Any], where: str) -> Entry:
+        """What a line says of the image ``ref``; ``record`` is the rest of it, ``where`` what an error starts with."""
         attribute = self._attribute(record, where)
         own = record.get(OWN)
         facts = dict(own) if isinstance(own, dict) else {}
