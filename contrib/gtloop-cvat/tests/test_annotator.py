@@ -166,6 +166,16 @@ def test_work_that_has_begun_is_not_overwritten(tmp_path: Path, emulator: Emulat
     assert task["shapes"] == []
 
 
+def test_a_server_that_hangs_is_asked_again(tmp_path: Path, emulator: Emulator) -> None:
+    emulator.hang_s, emulator.next_faults = 30.0, [("GET /api/jobs", "hang")]
+    driver, crew, _ = begin(tmp_path, emulator, 2, timeout_s=1)
+    driver.look()
+    crew.work()
+    driver.look()
+    assert len(driver.answers) == 2
+    assert not emulator.next_faults
+
+
 def test_requests_expire(tmp_path: Path, emulator: Emulator) -> None:
     annotator = build(tmp_path / "work", emulator)
     annotator.submit(requests(tmp_path, 1, deadline_s=0.0))

@@ -56,8 +56,9 @@ edges = st.lists(st.floats(0, 12, allow_subnormal=False), min_size=2, max_size=2
 @st.composite
 def boxes(draw: Any) -> dict[str, Any]:
     (x1, x2), (y1, y2) = draw(edges), draw(edges)
-    made = {"category": draw(st.sampled_from(["car", "dog"])), "xyxy": [x1, y1, x2, y2]}
-    return made | draw(st.fixed_dictionaries({}, optional={"confidence": st.floats(0, 1)}))
+    made: dict[str, Any] = {"category": draw(st.sampled_from(["car", "dog"])), "xyxy": [x1, y1, x2, y2]}
+    sure: dict[str, Any] = draw(st.fixed_dictionaries({}, optional={"confidence": st.floats(0, 1)}))
+    return made | sure
 
 
 @settings(max_examples=60)

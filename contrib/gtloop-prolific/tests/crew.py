@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from emulator import Emulator
 from gtloop.images import open_image
 from gtloop.interfaces import Context
-from gtloop.records import Answer, Closed, Item, Request
+from gtloop.records import Answer, Closed, Item, Request, Settlement
 from gtloop.registry import Registry
 from gtloop.testing.fakes import CATEGORIES, tiny_items, tiny_truth
 from gtloop_plugins.annotators.local.guard import Limiter
@@ -157,3 +157,26 @@ class Driver:
     @property
     def cost(self) -> int:
         return sum(a.price for a in self.answers.values())
+
+
+def begin(
+    folder: Path, emulator: Emulator, n: int = 6, answers: int = 1, **options: Any
+) -> tuple[Driver, Crew, list[Request]]:
+    """An annotator that was asked, and has looked once."""
+    annotator = build(folder / "work", emulator, **options)
+    asked = requests(folder, n, answers)
+    annotator.submit(asked)
+    driver = Driver(annotator)
+    driver.look()
+    return driver, Crew(emulator, [r.item for r in asked]), asked
+
+
+def judge(driver: Driver, rejected: Collection[str] = ()) -> None:
+    """Have all answers paid but those."""
+    driver.annotator.settle(
+        [
+            Settlement(answer=a.id, request=a.request, worker=a.worker,
+                       verdict="reject" if a.id in rejected else "pay", reason="Boxes are missing.")
+            for a in driver.answers.values() if a.outcome != "declined"
+        ]
+    )  # fmt: skip

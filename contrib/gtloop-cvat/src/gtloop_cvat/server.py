@@ -185,10 +185,21 @@ class Server:
             raise ConfigError(f"set {TOKEN} to a token of your CVAT account, or {USER} and {PASSWORD}")
         client = Client(self._options.url, config=Config(status_check_period=0.2), check_server_version=False)
         client.organization_slug = self._options.organization
+        _bound(client.api_client.rest_client.pool_manager, self._options.timeout_s)
         credentials = AccessTokenCredentials(token) if token else PasswordCredentials(user, password)
         self.do("sign in", lambda: client.login(credentials), until=time.monotonic() + 10)
         self._client = client
         return client
+
+
+def _bound(pool: Any, seconds: float) -> None:
+    """Let no call take longer: where nothing else is said, the SDK waits for ever."""
+    plain = pool.request
+
+    def request(*args: Any, timeout: Any = None, **more: Any) -> Any:
+        return plain(*args, timeout=timeout or seconds, **more)
+
+    pool.request = request
 
 
 def _said(e: Any) -> str:
