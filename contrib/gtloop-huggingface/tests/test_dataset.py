@@ -15,14 +15,14 @@ from gtloop.records import Item, Label
 from gtloop.testing.fakes import CATEGORIES, tiny_items, tiny_truth
 from PIL import Image
 
-from gtloop_huggingface.dataset import HuggingFace
+from gtloop_huggingface.dataset import HuggingFace, HuggingFaceOptions
 
 LAYOUTS = ("parquet", "disk", "imagefolder")
 INFO = {"categories": CATEGORIES, "run": "tiny", "frame": "display", "version": "0"}
 
 
 def fmt(**options: Any) -> HuggingFace:
-    return HuggingFace(HuggingFace.Options(**options), Context(categories=CATEGORIES))
+    return HuggingFace(HuggingFaceOptions(**options), Context(categories=CATEGORIES))
 
 
 def export_rows(folder: Path, task: str, n: int = 10) -> list[ExportRow]:
@@ -35,7 +35,7 @@ def export_rows(folder: Path, task: str, n: int = 10) -> list[ExportRow]:
         if machine and task == "bbox":
             payload = {"boxes": [{**box, "confidence": 0.75} for box in payload["boxes"]]}
         made = {"source": "machine", "model": "m1", "bound": 0.5} if machine else {"source": "human", "workers": 3}
-        label = Label(row=item.row, payload=payload, confidence=0.9, iteration=1, **made)  # type: ignore[arg-type]
+        label = Label(row=item.row, payload=payload, confidence=0.9, iteration=1, **made)
         last = item.row == n - 1
         rows.append(ExportRow(item, None if last else label, 96, 64, "pool" if last else "human", "budget" * last))
     return rows
@@ -109,7 +109,7 @@ def test_shards_are_small_and_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     from gtloop_huggingface.dataset import writing
 
     monkeypatch.setattr(writing, "ROWS", 2)
-    options = HuggingFace.Options.model_construct(**{**HuggingFace.Options().model_dump(), "shard_mb": 0})
+    options = HuggingFaceOptions().model_copy(update={"shard_mb": 0})
     rows, out = export_rows(tmp_path / "images", "bbox"), tmp_path / "out"
     HuggingFace(options, Context(categories=CATEGORIES)).write(out, rows, "bbox", INFO)
     names = sorted(p.name for p in (out / "data").iterdir())
@@ -140,6 +140,25 @@ def test_what_was_corrected_in_the_metadata_is_read_as_it_is_now(tmp_path: Path)
     assert changed.payload == {"category": "crate"}
     assert changed.source is None
     assert back["tiny_000.png"].source == "human"
+
+
+def test_regions_keep_their_confidences(tmp_path: Path) -> None:
+    """Also where they stand in another order than the categories: the best first."""
+    from gtloop import masks
+
+    index = np.full((64, 96), masks.BACKGROUND, np.int16)
+    index[:10], index[20:30] = 0, 1
+    payload = masks.from_map(index, CATEGORIES).model_dump(mode="json", exclude_none=True)
+    payload["regions"] = [{**r, "confidence": c} for r, c in zip(payload["regions"][::-1], (0.9, 0.6), strict=True)]
+    label = Label(row=0, payload=payload, source="machine", confidence=0.9, iteration=1, model="m1")
+    row = ExportRow(tiny_items(tmp_path / "images", 1)[0], label, 96, 64, "machine", "")
+    for layout in LAYOUTS:
+        fmt(layout=layout).write(tmp_path / layout, [row], "segmentation", INFO)
+        (entry,) = fmt().read(tmp_path / layout, "segmentation", CATEGORIES)
+        assert entry.source == "machine"
+        assert entry.payload is not None
+        by_name = {r["category"]: r for r in entry.payload["regions"]}
+        assert by_name == {r["category"]: r for r in payload["regions"]}
 
 
 def picture(folder: Path, name: str, colour: int = 9) -> str:

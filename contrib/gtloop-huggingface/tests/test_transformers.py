@@ -17,7 +17,7 @@ from gtloop.interfaces import Context, Example, Form
 from gtloop.labels import RawBoxes, iou_matrix
 from gtloop.testing.fakes import CATEGORIES, tiny_items, tiny_truth
 
-from gtloop_huggingface.detector import Transformers
+from gtloop_huggingface.detector import Transformers, TransformersOptions
 from gtloop_huggingface.detector.training import steps_for
 
 
@@ -29,7 +29,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def detector(model: Path | str, task: str = "bbox", **options: Any) -> Transformers:
     small = {"image_size": 64, "class_size": 32, "epochs": 1, "min_steps": 2, "lr": 1e-3, "device": "cpu"}
     context = Context(categories=CATEGORIES, form=Form(task=task, instructions="", primitives=()))
-    return Transformers(Transformers.Options(**{"model": str(model), **small, **options}), context)
+    return Transformers(TransformersOptions(**{"model": str(model), **small, **options}), context)
 
 
 def examples(folder: Path, task: str = "bbox", n: int = 6) -> list[Example]:
@@ -57,7 +57,7 @@ def overlap(raws: list[Any], seen: list[Example]) -> float:
 def test_a_fit_learns_its_images_by_heart(checkpoint: Path, tmp_path: Path) -> None:
     """Loss falls, overlap rises: from random weights, on six images."""
     seen = examples(tmp_path / "images")
-    fixed = {"flip": False, "zoom": 1.0, "body_lr": 1.0, "ema": 0.9}
+    fixed: dict[str, Any] = {"flip": False, "zoom": 1.0, "body_lr": 1.0, "ema": 0.9}
     few = detector(checkpoint, min_steps=2, max_steps=2, **fixed)
     few.fit(seen, tmp_path / "few", seed=1)
     many = detector(checkpoint, min_steps=240, max_steps=240, lr=2e-3, **fixed)
@@ -175,7 +175,7 @@ def test_a_large_image_of_another_shape_gets_boxes_in_its_own_pixels(checkpoint:
 )
 def test_a_checkpoint_that_is_not_there_is_one_line(model: str | None, said: str) -> None:
     with pytest.raises(ConfigError) as e:
-        Transformers(Transformers.Options(model=model), Context(categories=CATEGORIES)).check([])
+        Transformers(TransformersOptions(model=model), Context(categories=CATEGORIES)).check([])
     assert said in str(e.value)
     assert "\n" not in str(e.value)
 
@@ -208,7 +208,7 @@ def test_code_of_a_checkpoint_is_never_run(checkpoint: Path, tmp_path: Path) -> 
 
 def test_the_network_is_left_alone() -> None:
     """Nothing is fetched without a word from the user, and HF_HUB_OFFLINE counts even then."""
-    assert Transformers.Options().download is False
+    assert TransformersOptions().download is False
     assert os.environ["HF_HUB_OFFLINE"] == "1"
     with pytest.raises(ConfigError, match="check its name and the network"):
         detector("nobody/nothing", download=True).check([])
@@ -227,4 +227,4 @@ def test_the_network_is_left_alone() -> None:
     ],
 )
 def test_length_of_a_fit(n: int, effort: float, steps: int) -> None:
-    assert steps_for(n, Transformers.Options(), effort) == steps
+    assert steps_for(n, TransformersOptions(), effort) == steps

@@ -97,6 +97,7 @@ def test_a_run_is_shown_with_its_settings_figures_and_artifacts(server: Server, 
     assert "report/index.html" in {f.path for f in client.list_artifacts(run.info.run_id, "report")}
 
 
+@pytest.mark.slow
 def test_killed_runs_are_one_run(server: Server, images: Path, tmp_path: Path) -> None:
     root = tmp_path / "killed"
     given = words(images, root, *on(server, "killed"))
@@ -107,6 +108,7 @@ def test_killed_runs_are_one_run(server: Server, images: Path, tmp_path: Path) -
     check_complete(server, "killed", root)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_hurts_nobody(server: Server, images: Path, tmp_path: Path) -> None:
     """It is there when the run starts, away for most of it, and back at the end."""
     root, budget = tmp_path / "away", ["--budget", "2.2"]

@@ -63,7 +63,7 @@ def snapshot(run: str, state: State, task: Task) -> Snapshot:
     from gtloop.status import status
 
     settings = Settings.model_validate(state.facts.settings)
-    found = status(run, state, settings, make_promise(settings, task))
+    found = status(run, state, settings, make_promise(settings, task), driven=False)
     word = found["state"].partition(":")[0]
     ended = word in ("finished", "cancelled")
     return Snapshot(

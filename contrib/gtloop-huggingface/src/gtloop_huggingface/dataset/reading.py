@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from gtloop import imagefolders, maskfiles, masks
+from gtloop import imagefolders
 from gtloop.errors import BadLabels
 from gtloop.interfaces import Entry
 from gtloop.labelfiles import MARKER, check_category
 from gtloop.records import Payload
 
 from gtloop_huggingface.dataset import SAVED, columns
+from gtloop_huggingface.dataset.pictures import Masks, table
 from gtloop_huggingface.dataset.writing import NUMBERS
 from gtloop_huggingface.library import datasets
 
@@ -72,9 +71,10 @@ def _as_written(line: Mapping[str, Any], payload: Payload | None) -> Entry:
 
 
 def _plain(value: Any) -> Any:
-    """A payload without confidences, and without what rounding does."""
+    """A payload without confidences, the order of regions, and what rounding does."""
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items() if k != "confidence"}
+        plain = {k: _plain(v) for k, v in value.items() if k != "confidence"}
+        return plain | {"regions": sorted(plain["regions"], key=str)} if "regions" in plain else plain
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     return round(value, 4) if isinstance(value, float | int) else value
@@ -141,7 +141,7 @@ class _Reader:
         self._image = _first(features, lambda f: type(f).__name__ == "Image", "image")
         self._names = _class_names(features)
         self._column = self._label_column(features)
-        self._masks = _Masks(categories, numbers, options) if task == "segmentation" else None
+        self._masks = Masks(categories, numbers, options) if task == "segmentation" else None
 
     def _label_column(self, features: Mapping[str, Any]) -> str:
         """The column that holds labels.
@@ -199,7 +199,7 @@ class _Reader:
         return self._masks.payload(value, row.get("regions"), where)
 
     def _boxes(self, value: Any, where: str) -> Payload:
-        objects = _table(value)
+        objects = table(value)
         corners = next((objects[k] for k in BOXES if k in objects), None)
         named = next((k for k in CATEGORIES if k in objects), None)
         if objects and (corners is None or named is None):
@@ -221,57 +221,6 @@ class _Reader:
         if not isinstance(value, int) or not 0 <= value < len(names):
             raise BadLabels(f"{where}: category {value!r} has no name; name the categories with --classes, in order")
         return check_category(names[value], self._categories, where)
-
-
-class _Masks:
-    """Reads pictures of masks."""
-
-    def __init__(self, categories: Sequence[str], numbers: Mapping[int, str], options: HuggingFaceOptions) -> None:
-        self._categories = categories
-        own = {v: n for v, n in numbers.items() if v != options.background or n != "background"}
-        self._known = own or dict(enumerate(categories, options.first))
-        self._background = options.background
-
-    def payload(self, picture: Mapping[str, Any], regions: Any, where: str) -> Payload:
-        """The label of one picture; numbers that mean nothing are void."""
-        numbers = _read(picture, where)
-        present = {int(v) for v in np.unique(numbers)}
-        names = [self._known[v] for v in sorted(present & self._known.keys())]
-        index = np.full(numbers.shape, masks.VOID, np.int16)
-        index[numbers == self._background] = masks.BACKGROUND
-        for position, value in enumerate(sorted(present & self._known.keys())):
-            check_category(names[position], self._categories, where)
-            index[numbers == value] = position
-        payload = masks.from_map(index, names).model_dump(mode="json", exclude_none=True)
-        sure = _table(regions) if regions else {}
-        known = dict(zip(names, (None for _ in names), strict=True))
-        known.update(zip(self._named(sure.get("category", ())), sure.get("confidence", ()), strict=True))
-        for region in payload["regions"]:
-            if known.get(region["category"]) is not None:
-                region["confidence"] = known[region["category"]]
-        return payload
-
-    def _named(self, values: Sequence[Any]) -> list[str]:
-        ordered = [name for _, name in sorted(self._known.items())]
-        return [v if isinstance(v, str) else ordered[v] for v in values]
-
-
-def _read(picture: Mapping[str, Any], where: str) -> Any:
-    """(H, W) numbers of a picture, from its bytes or its file."""
-    if picture.get("bytes") is None:
-        return maskfiles.read_index(Path(str(picture["path"])), where)
-    with tempfile.NamedTemporaryFile(suffix=".png") as file:
-        file.write(picture["bytes"])
-        file.flush()
-        return maskfiles.read_index(Path(file.name), where)
-
-
-def _table(value: Any) -> dict[str, list[Any]]:
-    """Objects as lists by key, whether they were that or a list of objects."""
-    if isinstance(value, dict):
-        return {k: list(v or ()) for k, v in value.items()}
-    keys = dict.fromkeys(key for one in value for key in one)
-    return {key: [one.get(key) for one in value] for key in keys}
 
 
 def _first(features: Mapping[str, Any], fits: Any, usual: str) -> str | None:

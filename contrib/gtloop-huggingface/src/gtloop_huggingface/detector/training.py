@@ -131,7 +131,7 @@ def _view(
     is_class = len(boxes) == 0 and len(categories) == 1
     side = image.shape[0]
     scale = options.zoom ** rng.uniform(-1, 1)
-    shift = rng.uniform(*sorted((0.0, 1 - scale)), size=2)
+    shift = rng.uniform(min(0.0, 1 - scale), max(0.0, 1 - scale), size=2)
     flip = rng.random() < 0.5 and (options.flip_classes if is_class else options.flip)
     x = [-1 / scale, 0.0, (1 - shift[0]) / scale * side] if flip else [1 / scale, 0.0, -shift[0] / scale * side]
     y = [0.0, 1 / scale, -shift[1] / scale * side]
