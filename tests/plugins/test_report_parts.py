@@ -135,7 +135,7 @@ class TestMeasure:
     def test_the_surest_have_a_truth_where_there_is_one_and_objects_first(self) -> None:
         known = [measured(i, 0.5, c, objects=n) for i, (c, n) in enumerate([(0.3, 1), (0.9, 0), (0.9, 2), (0.5, 1)])]
         known = [replace(m, truth={"boxes": []}) for m in known] + [measured(4, None, 1.0)]
-        assert [m.label.row for m in picks.surest(known, 3, True)] == [2, 1, 3]
+        assert [m.label.row for m in picks.surest(known, 4, True)] == [2, 3, 0, 1]
         assert [m.label.row for m in picks.surest(known, 2, False)] == [4, 2]
 
     def test_sample_draws_without_replacement(self) -> None:

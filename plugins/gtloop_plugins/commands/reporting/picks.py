@@ -37,9 +37,12 @@ def _quality(m: Measured) -> float:
 
 
 def surest(measured: Sequence[Measured], n: int, truth: bool) -> list[Measured]:
-    """At most ``n`` labels of highest confidence, of those with a truth where there is one; empty ones come last."""
+    """At most ``n`` labels of highest confidence, of those with a truth where there is one.
+
+    Those with objects go before empty ones, which show nothing.
+    """
     known = [m for m in measured if m.truth is not None or not truth]
-    return sorted(known, key=lambda m: (-m.label.confidence, m.objects == 0, m.label.row))[:n]
+    return sorted(known, key=lambda m: (m.objects == 0, -m.label.confidence, m.label.row))[:n]
 
 
 def sample(measured: Sequence[Measured], n: int, seed: int) -> list[Measured]:
