@@ -5,6 +5,7 @@ mkdocs calls these functions by name (https://www.mkdocs.org/dev-guide/plugins/#
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from pathlib import Path
@@ -32,10 +33,11 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages that lie outside docs/, and the style."""
+    """Add the pages that lie outside docs/, the style, and a search that works from a folder."""
     for here, there in OUTSIDE.items():
         files.append(File.generated(config, there, content=(ROOT / here).read_text("utf-8")))
     files.append(File.generated(config, "css/site.css", abs_src_path=str(ROOT / "docs/.site/site.css")))
+    files.append(File.generated(config, "js/search.js", abs_src_path=str(ROOT / "docs/.site/search.js")))
     return files
 
 
@@ -45,6 +47,13 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     parts = CODE.split(markdown)
     parts[::2] = [LINK.sub(lambda m: m[1] + _moved(m[2], here) + m[3], text) for text in parts[::2]]
     return "".join(parts)
+
+
+def on_post_build(config: Any) -> None:
+    """The index of the search as a script, for pages that are opened from a folder."""
+    folder = Path(config.site_dir) / "search"
+    places = json.loads((folder / "search_index.json").read_text("utf-8"))["docs"]
+    (folder / "index.js").write_text(f"var site_index = {json.dumps(places)};\n", "utf-8")
 
 
 def _moved(target: str, here: str) -> str:
