@@ -24,7 +24,8 @@ from gtloop_labelstudio.pictures import sized
 from gtloop_labelstudio.posting import REQUEST, tell
 from gtloop_labelstudio.service import Page, Service
 
-FIELDS = "id,meta,annotations,overlap,is_labeled"
+FIELDS = "id,meta,overlap,is_labeled,annotations,completed_by,result,was_cancelled,lead_time,created_at"
+"""Of a task and of its annotations: the server chooses by name at every level."""
 MARGIN = timedelta(minutes=1)
 """A look begins so long before the last one did: others see a change only once it is committed."""
 KEPT = timedelta(minutes=5)

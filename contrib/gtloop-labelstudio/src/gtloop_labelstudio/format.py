@@ -150,8 +150,8 @@ def _entry(record: Any, where: str, task: str, categories: Sequence[str]) -> Ent
     if facts.get("source") in get_args(Source) and said is not None:
         source = facts["source"]
     payload = None if said is None else _payload(said, facts, f"{where} ({name})", task, categories)
-    frame = "stored" if facts.get("frame") == "stored" else "display"
-    return Entry(name, payload, {k: v for k, v in facts.items() if k != "name"}, source, frame)  # type: ignore[arg-type]
+    extras = {k: v for k, v in facts.items() if k != "name"}
+    return Entry(name, payload, extras, source, "stored" if facts.get("frame") == "stored" else "display")
 
 
 def _name(address: str) -> str:

@@ -24,6 +24,8 @@ from gtloop_labelstudio.service import Refused, Service, Unsure
 
 REQUEST = "gtloop_request"
 """Key in the ``meta`` of a task."""
+FINISH_S = 5.0
+"""How long the server may go on with an import whose answer was lost, before it is repeated."""
 MODEL = "gtloop"
 """What predictions are said to come from; the project shows those of one name only."""
 
@@ -47,8 +49,15 @@ class Posting:
             project = self._projects.open(waiting[0].request.answers)
             if self._books.tried:
                 self._adopt(project)
+            until = time.monotonic() + self._options.patience_s
             while waiting := self._books.unposted():
-                self._import(waiting[: self._options.chunk], project)
+                try:
+                    self._import(waiting[: self._options.chunk], project)
+                    until = time.monotonic() + self._options.patience_s
+                except Unsure as e:
+                    if time.monotonic() > until:
+                        raise Unreachable(str(e)) from None
+                    self._find(waiting[0], project)
         self.settle()
 
     def settle(self) -> None:
@@ -60,31 +69,20 @@ class Posting:
         addresses = self._pictures.addresses([a.request.item for a in chunk], project)
         tasks = [self._task(a.request, addresses[a.request.item.id]) for a in chunk]
         self._books.write({"sent": True})
-        try:
-            params = {"return_task_ids": "true"}
-            made = self._service.once("POST", f"/api/projects/{project}/import", params=params, json=tasks)
-        except Unsure as e:
-            self._wait_for(chunk, project, e)
-            return
+        params = {"return_task_ids": "true"}
+        made = self._service.once("POST", f"/api/projects/{project}/import", params=params, json=tasks)
         ids = zip(made["task_ids"], chunk, strict=True)
         self._books.write(*(self._posted(task, a.request.id) for task, a in ids), {"sent": False})
 
     def _posted(self, task: int, request: str) -> dict[str, Any]:
         return {"task": task, "request": request, "overlap": self._projects.overlap}
 
-    def _wait_for(self, chunk: Sequence[Asked], project: int, why: Unsure) -> None:
-        """Give the server time to finish what it may still be doing; what it then does not have is to be sent again.
-
-        Raises:
-            Unreachable: It does not answer.
-        """
-        until = time.monotonic() + self._options.patience_s
-        rest = time.monotonic() + min(5.0, self._options.patience_s / 2)
-        while chunk[0].task is None and time.monotonic() < rest:
+    def _find(self, first: Asked, project: int) -> None:
+        """Give the server time to finish what it may still be doing; what it then does not have is to be sent again."""
+        rest = time.monotonic() + FINISH_S
+        while first.task is None and time.monotonic() < rest:
             time.sleep(0.5)
             self._adopt(project)
-        if time.monotonic() > until:
-            raise Unreachable(str(why))
 
     def _adopt(self, project: int) -> None:
         """Write down tasks that were made, but whose ids never came."""

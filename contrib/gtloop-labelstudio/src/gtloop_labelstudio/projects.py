@@ -110,7 +110,10 @@ class Projects:
             changes["skip_queue"] = _SKIP[self._options.skipped]
         form = forms.check(self._context.form)
         parsed = project["parsed_label_config"] or {}
-        if any(not set(forms.labels(p)) <= set(parsed.get(p.name, {}).get("labels", ())) for p in form.primitives):
+        if any(
+            p.name not in parsed or set(forms.labels(p)) - set(parsed[p.name].get("labels") or ())
+            for p in form.primitives
+        ):
             changes["label_config"] = forms.configuration(form)
         if changes:
             self._service.call("PATCH", f"/api/projects/{project['id']}/", json=changes)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -219,7 +220,7 @@ def _said(answer: Any) -> str:
         return str(answer.reason_phrase)
     if isinstance(said, dict):
         said = said.get("validation_errors") or said.get("detail") or said
-    return " ".join(str(said).split())[:300]
+    return re.sub(r"\?[^\s'\"]*", "", " ".join(str(said).split()))[:300]  # queries of addresses may be signatures
 
 
 def _date(text: str) -> datetime | None:
