@@ -14,14 +14,14 @@ from gtloop.testing.fakes import SIZE, tiny_truth
 from PIL import Image
 from studio import Server
 
-from gtloop_labelstudio import results
+from gtloop_labelstudio import writing
 
 BOX = {"boxes": [{"category": "drum", "xyxy": [10.0, 20.0, 30.0, 44.0]}]}
 
 
 def drawn(desk: Desk, payload: Any = None) -> list[dict[str, Any]]:
     assert desk.context.form is not None
-    return results.write(BOX if payload is None else payload, desk.context.form, SIZE)
+    return writing.write(BOX if payload is None else payload, desk.context.form, SIZE)
 
 
 def test_what_people_send_and_what_it_becomes(studio: Server, tmp_path: Path) -> None:

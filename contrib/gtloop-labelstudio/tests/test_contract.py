@@ -14,7 +14,7 @@ from gtloop.testing import AnnotatorContract
 from gtloop.testing.fakes import tiny_truth
 from studio import Server
 
-from gtloop_labelstudio import results
+from gtloop_labelstudio import writing
 from gtloop_labelstudio.annotator import LabelStudio
 
 _SERVER: list[Server] = []
@@ -47,4 +47,4 @@ class TestLabelStudio(AnnotatorContract):
             person = _SERVER[0].person(number)
             while (task := person.next(project)) is not None:
                 row = rows[task["meta"]["gtloop_request"]]
-                person.annotate(task["id"], results.write(truth[row], form, (96, 64)))
+                person.annotate(task["id"], writing.write(truth[row], form, (96, 64)))

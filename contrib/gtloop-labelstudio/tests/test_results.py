@@ -11,7 +11,7 @@ from gtloop.testing.fakes import CATEGORIES, SIZE, tiny_truth
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gtloop_labelstudio import forms, results
+from gtloop_labelstudio import forms, results, writing
 
 NAMES = {"box": "boxes", "choice": "category", "mask": "regions"}
 
@@ -25,7 +25,7 @@ BOXES = form("box")
 
 
 def one_box(**changes: Any) -> dict[str, Any]:
-    (made,) = results.write({"boxes": [{"category": "crate", "xyxy": [10, 20, 30, 40]}]}, BOXES, (200, 100))
+    (made,) = writing.write({"boxes": [{"category": "crate", "xyxy": [10, 20, 30, 40]}]}, BOXES, (200, 100))
     value = {**made["value"], **{k: v for k, v in changes.items() if k in made["value"] or k == "rotation"}}
     return {**made, **{k: v for k, v in changes.items() if k not in value}, "value": value}
 
@@ -45,7 +45,7 @@ def test_boxes_come_back(drawn: list[tuple[float, float, float, float, str]], wi
         for x, y, u, v, c in drawn
         if abs(x - u) * width > 0.01 and abs(y - v) * height > 0.01
     ]
-    said = results.read(results.write({"boxes": boxes}, BOXES, (width, height)), BOXES, (width, height))
+    said = results.read(writing.write({"boxes": boxes}, BOXES, (width, height)), BOXES, (width, height))
     if not boxes:
         assert said == results.Said("empty", None)
         return
@@ -60,7 +60,7 @@ def test_boxes_come_back(drawn: list[tuple[float, float, float, float, str]], wi
 def test_tiny_labels_come_back(task: str) -> None:
     asked = form("choice", multiple=False) if task == "classification" else form("mask")
     for payload in tiny_truth(task, 12) or []:
-        said = results.read(results.write(payload, asked, SIZE), asked, SIZE)
+        said = results.read(writing.write(payload, asked, SIZE), asked, SIZE)
         assert said.outcome == "label"
         assert said.payload is not None
         assert {**payload, "regions": _sorted(payload)} == {**said.payload, "regions": _sorted(said.payload)}
@@ -81,7 +81,7 @@ def _sorted(payload: dict[str, Any]) -> list[Any]:
 )
 def test_other_parts_come_back(kind: str, payload: dict[str, Any]) -> None:
     asked = form(kind)
-    said = results.read(results.write(payload, asked, (100, 100)), asked, (100, 100))
+    said = results.read(writing.write(payload, asked, (100, 100)), asked, (100, 100))
     assert said == results.Said("label", payload)
 
 

@@ -38,7 +38,8 @@ class Asked:
         void: Those of them that take somebody's place without counting.
         ended: Why no more is wanted, where that is so.
         closed: Whether that is told, or that it is complete.
-        retired: Whether the server offers it no more.
+        offered: Whether the server goes on to offer it when it is complete, because answers came through a twin.
+        retired: Whether the server was told to offer it no more.
     """
 
     request: Request
@@ -50,6 +51,7 @@ class Asked:
     void: set[int] = field(default_factory=set)
     ended: Ending | None = None
     closed: bool = False
+    offered: bool = False
     retired: bool = False
 
     @property
@@ -161,7 +163,7 @@ class Books:
         for a in self.asked.values():
             if a.task is not None and a.open and a.overlap != a.wanted_overlap:
                 found.append(Order(a.request.id, a.task, a.wanted_overlap, over=False))
-            elif a.task is not None and a.ended and not a.retired:
+            elif a.task is not None and (a.ended or (a.closed and a.offered)) and not a.retired:
                 found.append(Order(a.request.id, a.task, max(1, a.delivered + len(a.void)), over=True))
         return found
 
@@ -187,6 +189,7 @@ class Books:
             if asked.task is None:
                 asked.task, asked.overlap = entry["task"], entry["overlap"]
             else:
+                asked.offered = True
                 self.twins.add(entry["task"])
         elif "retired_twin" in entry:
             self.twins.discard(entry["retired_twin"])

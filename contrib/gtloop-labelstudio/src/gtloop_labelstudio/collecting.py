@@ -140,7 +140,9 @@ class Collecting:
             for annotation in sorted(task["annotations"], key=lambda a: int(a["id"])):
                 if annotation["id"] not in asked.known and not asked.closed:
                     self._annotation(asked, annotation)
-            if task["id"] == asked.task and asked.open:
+            if task["id"] == asked.task and asked.closed:
+                asked.offered = asked.offered or not task["is_labeled"]
+            elif task["id"] == asked.task and asked.open:
                 # What the server says counts more than what it was told; it must not take a task for done that is not.
                 asked.overlap = -1 if task["is_labeled"] else task["overlap"]
         self._books.write()

@@ -20,7 +20,7 @@ from gtloop.records import Label, Payload, Source
 from gtloop.urls import is_web
 from pydantic import Field
 
-from gtloop_labelstudio import results
+from gtloop_labelstudio import results, writing
 from gtloop_labelstudio.forms import CONTROLS, IMAGE, VOID
 
 _HEAD = 65536
@@ -114,7 +114,7 @@ class LabelStudioFormat(Format):
         if row.label is not None:
             size = None if row.width is None or row.height is None else (row.width, row.height)
             try:
-                result = results.write(row.label.payload, form, size)
+                result = writing.write(row.label.payload, form, size)
             except ValueError:
                 whole = False
             else:

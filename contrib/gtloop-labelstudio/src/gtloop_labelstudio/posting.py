@@ -15,7 +15,7 @@ from gtloop.errors import Unreachable
 from gtloop.interfaces import Context
 from gtloop.records import Request
 
-from gtloop_labelstudio import forms, results
+from gtloop_labelstudio import forms, writing
 from gtloop_labelstudio.books import Asked, Books, Order
 from gtloop_labelstudio.options import LabelStudioOptions
 from gtloop_labelstudio.pictures import Pictures, sized
@@ -99,7 +99,7 @@ class Posting:
         task: dict[str, Any] = {"data": {forms.IMAGE: address}, "meta": {REQUEST: request.id}}
         if request.mode == "adjust" and request.proposal is not None:
             form = forms.check(self._context.form)
-            result = results.write(request.proposal, form, sized(request.item))
+            result = writing.write(request.proposal, form, sized(request.item))
             task["predictions"] = [{"model_version": MODEL, "result": result}]
         return task
 
