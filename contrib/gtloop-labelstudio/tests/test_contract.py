@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +19,7 @@ from gtloop_labelstudio import writing
 from gtloop_labelstudio.annotator import LabelStudio
 
 _SERVER: list[Server] = []
+PATIENCE_S = 120.0
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,7 +38,16 @@ class TestLabelStudio(AnnotatorContract):
         return {"url": _SERVER[0].url, "poll_s": 0, "image_url": "http://127.0.0.1:1/{name}"}
 
     def play_people(self, annotator: Annotator, requests: Sequence[Request], workdir: Path) -> None:
-        """Everybody takes what the server offers them, until it offers nothing."""
+        """Everybody takes what the server offers; who may not answer does so too, and then somebody else is asked."""
+        self._play(annotator, requests, workdir)
+        if any(r.exclude_workers for r in requests):
+            books = cast(LabelStudio, annotator)._books
+            end = time.monotonic() + PATIENCE_S
+            while time.monotonic() < end and (not books.asked[requests[0].id].void or books.orders()):
+                annotator.collect("", 0.5)
+            self._play(annotator, requests, workdir)
+
+    def _play(self, annotator: Annotator, requests: Sequence[Request], workdir: Path) -> None:
         books = [json.loads(line) for line in (workdir / "labelstudio.jsonl").read_text().splitlines()]
         project = next(entry["project"] for entry in books if "project" in entry)
         form = annotator.context.form

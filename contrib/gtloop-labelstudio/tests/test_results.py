@@ -17,7 +17,7 @@ NAMES = {"box": "boxes", "choice": "category", "mask": "regions"}
 
 
 def form(kind: str, multiple: bool = True, categories: tuple[str, ...] = CATEGORIES) -> Form:
-    p = Primitive(kind=kind, name=NAMES.get(kind, kind), categories=categories, multiple=multiple)  # type: ignore[arg-type]
+    p = Primitive(kind=kind, name=NAMES.get(kind, kind), categories=categories, multiple=multiple)
     return Form(task="any", instructions="Draw <all> of it.", primitives=(p,), empty_allowed=kind in ("box", "polygon"))
 
 
