@@ -1,0 +1,89 @@
+"""A way to the server on which things go wrong as they are told to: requests lost, answers lost, errors, slowness."""
+
+from __future__ import annotations
+
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Literal, NamedTuple
+
+import httpx
+
+Kind = Literal["busy", "lost", "cut", "slow"]
+
+
+class Fault(NamedTuple):
+    """What happens to the next call of a method whose path ends so.
+
+    ``busy``: 503, not done. ``lost``: the connection breaks before the server hears of it. ``cut``: it is done, but the
+    answer never comes. ``slow``: the answer comes after ``seconds``.
+    """
+
+    kind: Kind
+    method: str
+    path: str
+    seconds: float = 0.0
+
+
+class Way:
+    """Passes calls on to a server; ``calls`` are those that reached it."""
+
+    def __init__(self, target: str) -> None:
+        self.faults: list[Fault] = []
+        self.calls: list[tuple[str, str]] = []
+        way = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *given: Any) -> None:
+                pass
+
+            def handle_any(self) -> None:
+                way._pass_on(self, target)
+
+            do_GET = do_POST = do_PATCH = do_DELETE = handle_any
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def count(self, method: str, end: str) -> int:
+        return sum(m == method and p.endswith(end) for m, p in self.calls)
+
+    def _pass_on(self, handler: BaseHTTPRequestHandler, target: str) -> None:
+        body = handler.rfile.read(int(handler.headers.get("content-length") or 0))
+        path = handler.path.partition("?")[0]
+        fault = next((f for f in self.faults if f.method == handler.command and path.endswith(f.path)), None)
+        if fault is not None:
+            self.faults.remove(fault)
+        if fault is not None and fault.kind == "lost":
+            handler.close_connection = True
+            return
+        if fault is not None and fault.kind == "busy":
+            self._reply(handler, 503, b"", "text/plain")
+            return
+        self.calls.append((handler.command, path))
+        headers = {k: v for k, v in handler.headers.items() if k.lower() in ("authorization", "content-type")}
+        answer = httpx.request(handler.command, target + handler.path, content=body, headers=headers, timeout=120)
+        if fault is not None and fault.kind == "slow":
+            time.sleep(fault.seconds)
+        if fault is not None and fault.kind == "cut":
+            handler.close_connection = True
+            return
+        self._reply(handler, answer.status_code, answer.content, answer.headers.get("content-type", ""), answer)
+
+    def _reply(
+        self, handler: BaseHTTPRequestHandler, status: int, body: bytes, kind: str, answer: httpx.Response | None = None
+    ) -> None:
+        handler.send_response_only(status)
+        if answer is not None:
+            handler.send_header("Date", answer.headers["date"])
+        handler.send_header("Content-Type", kind)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
