@@ -173,7 +173,7 @@ def test_it_works_from_another_thread_and_leaves_sigterm_alone(tmp_path: Path) -
 )
 def test_a_cluster_that_is_not_there_is_one_line(address: str, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says) as e:
-        ray(address=address).check()
+        ray(address=address).check(EchoDetector(EchoDetector.Options(), Context()))
     assert "\n" not in str(e.value)
 
 

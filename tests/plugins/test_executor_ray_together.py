@@ -112,7 +112,7 @@ def test_a_fit_in_two_processes_is_as_good_as_one_alone(tmp_path: Path, shared_d
     learn = [e for i, e in enumerate(examples) if i % 2]
     test = [e for i, e in enumerate(examples) if not i % 2]
     context = Context(categories=names, form=Form(task="classification", instructions="", primitives=()))
-    options = TorchvisionDetector.Options(class_size=64, min_steps=40, max_steps=60, epochs=1, device="cpu")
+    options = TorchvisionDetector.Options(class_size=64, min_steps=40, max_steps=60, epochs=1, hold_out=0, device="cpu")
     detector, right, steps = TorchvisionDetector(options, context), {}, {}
     for name, executor in (("alone", ray(fit_workers=1)), ("together", ray())):
         figures = executor.fit(detector, learn, tmp_path / name, seed=0)

@@ -276,7 +276,7 @@ class TestPage:
     def test_a_thousand_pictures_stay_below_five_megabytes(
         self, registry: Registry, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
     ) -> None:
-        from gtloop_plugins.demo import write_dataset
+        from gtloop_plugins.demo.scenes import write_dataset
 
         base = tmp_path_factory.mktemp("thousand")
         write_dataset(base, 1000, seed=0)

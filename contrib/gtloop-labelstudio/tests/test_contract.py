@@ -42,9 +42,9 @@ class TestLabelStudio(AnnotatorContract):
         self._play(annotator, requests, workdir)
         if any(r.exclude_workers for r in requests):
             books = cast(LabelStudio, annotator)._books
-            end = time.monotonic() + PATIENCE_S
+            end, cursor = time.monotonic() + PATIENCE_S, ""
             while time.monotonic() < end and (not books.asked[requests[0].id].void or books.orders()):
-                annotator.collect("", 0.5)
+                cursor = annotator.collect(cursor, 0.5).cursor
             self._play(annotator, requests, workdir)
 
     def _play(self, annotator: Annotator, requests: Sequence[Request], workdir: Path) -> None:

@@ -174,12 +174,13 @@ def test_what_is_wrong_is_said_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_no_secret_is_sent(server: Server, tmp_path: Path, images: Path) -> None:
+def test_no_secret_is_sent() -> None:
     """A signed address of the source's labels and another observer's address stay at home."""
+    import copy
+
     from gtloop_mlflow.snapshot import snapshot
 
-    told = history()[-1]
-    state = told.state
+    state = copy.deepcopy(history()[-1].state)
     state.facts.settings["run"]["labels"] = "coco:https://user:s3cr3t@host/labels.json?signature=s3cr3t"
     state.facts.settings["observers"] = {"webhook": {"url": "http://h/s3cr3t"}}
     from gtloop.interfaces import Context
