@@ -84,7 +84,7 @@ def ladder(
     first = max(SAFEST, need / n) if safest is None else safest
     at = np.ceil(np.linspace(first, 1.0, rungs) * size - 1e-9).astype(int)
     at[-1] = size
-    return np.unique(_of_both(np.sort(score_val), score_pool, size - np.maximum(at, 1)))[::-1].tolist()
+    return [float(v) for v in np.unique(_of_both(np.sort(score_val), score_pool, size - np.maximum(at, 1)))[::-1]]
 
 
 def _of_both(few: Floats, many: Floats, at: NDArray[np.int64]) -> Floats:

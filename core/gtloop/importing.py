@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 
 import numpy as np
@@ -13,7 +13,7 @@ from gtloop.events import AnyEvent, LabelsImported
 from gtloop.interfaces import Task
 from gtloop.items import Items
 from gtloop.job import Job
-from gtloop.known import Known, Labels
+from gtloop.known import Known
 from gtloop.stages import next_stage
 from gtloop.state import LATER, POOL, State
 from gtloop.store import PAGE, Store
@@ -43,7 +43,7 @@ def import_labels(job: Job, source: str, letter: int) -> list[AnyEvent]:
 def write_imported(
     store: Store,
     task: Task,
-    known: Labels,
+    known: Mapping[int, Known],
     items: Items,
     source: str,
     *,
@@ -54,7 +54,7 @@ def write_imported(
 ) -> LabelsImported:
     """Write the labels that people made and that are missing here; ``state`` None: nothing is labelled yet.
 
-    ``number`` counts the imports of a run that starts; ``gold``: these labels test people, too.
+    ``known`` gives them in the order of rows. ``number`` counts the imports of a run that starts; ``gold``: these labels test people, too.
 
     Raises:
         BadLabels: There are none.
@@ -86,7 +86,9 @@ def write_imported(
     return LabelsImported(number=number, letter=letter, source=source, labels=ref, gold=gold, left_out=dict(left_out))
 
 
-def _wanted(known: Labels, items: Items, state: State | None, left_out: Counter[str]) -> Iterator[tuple[int, Known]]:
+def _wanted(
+    known: Mapping[int, Known], items: Items, state: State | None, left_out: Counter[str]
+) -> Iterator[tuple[int, Known]]:
     """The labels that are missing here, in the order of rows; counts why the others are not wanted."""
     for row, label in known.items():
         if label.source == "machine":

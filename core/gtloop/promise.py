@@ -131,10 +131,8 @@ class _Region(NamedTuple):
         is_pool = np.isnan(evidence.quality)
         val = np.flatnonzero(mine & ~is_pool)
         val = val[np.argsort(evidence.order[val], kind="stable")]
-        y = np.clip(evidence.quality[val], 0.0, 1.0)
-        exact = bool(evidence.exact[val].all())
-        pool = evidence.score[mine & is_pool]
-        pool.sort()
+        y, exact = np.clip(evidence.quality[val], 0.0, 1.0), bool(evidence.exact[val].all())
+        pool = np.sort(evidence.score[mine & is_pool])
         return cls(name, members, evidence.score[val], y, pool, exact, evidence.uniform)
 
     def at(self, threshold: float) -> tuple[Floats, int]:

@@ -108,7 +108,7 @@ class Replay:
         made, source = self.made, self.job.called(self.job.output or self.job.root)
         for row, label in list(known.items()):  # a copy speaks for its original
             known.setdefault(int(made.items.alias_of[row]), label)
-        if known := {row: label for row, label in known.items() if row >= 0 and made.state.status[row] == POOL}:
+        if known := {row: known[row] for row in sorted(known) if row >= 0 and made.state.status[row] == POOL}:
             self._commit(write_imported(made.store, made.plugins.task, known, made.items, source))
 
     # ------------------------------------------------------------------------------------------- people
