@@ -186,10 +186,11 @@ def _journal(root: Path) -> list[str]:
     return (root / "annotator" / "labelstudio" / "labelstudio.jsonl").read_text().splitlines()
 
 
-def test_a_job_that_is_killed(studio: Server, tmp_path: Path) -> None:
-    root, crowd, kills = job(studio, tmp_path, "bbox", 14, 2, random.Random(1))
-    assert kills == 2
-    check(root, crowd, studio, 14, tiny_truth("bbox", 14) or [])
+@pytest.mark.parametrize(("task", "n", "most"), [("bbox", 14, 2), ("classification", 10, 1)])
+def test_a_job_that_is_killed(studio: Server, tmp_path: Path, task: str, n: int, most: int) -> None:
+    root, crowd, kills = job(studio, tmp_path, task, n, most, random.Random(1))
+    assert kills == most
+    check(root, crowd, studio, n, tiny_truth(task, n) or [])
 
 
 @pytest.mark.slow
