@@ -54,7 +54,8 @@ def write_imported(
 ) -> LabelsImported:
     """Write the labels that people made and that are missing here; ``state`` None: nothing is labelled yet.
 
-    ``known`` gives them in the order of rows. ``number`` counts the imports of a run that starts; ``gold``: these labels test people, too.
+    ``known`` gives them in the order of rows. ``number`` counts the imports of a run that starts; ``gold``: these
+    labels test people, too.
 
     Raises:
         BadLabels: There are none.
