@@ -14,11 +14,13 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[2]
+CONTRIB = ("labelstudio", "prolific", "cvat", "mlflow", "huggingface")
 OUTSIDE = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "LICENSE": "LICENSE.txt",
+    **{f"contrib/gtloop-{name}/README.md": f"contrib/{name}.md" for name in CONTRIB},
 }
 """Path in the repository of what does not lie in docs/, to its path on the site."""
 INSIDE_OUT = {there: here for here, there in OUTSIDE.items()}
