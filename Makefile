@@ -25,7 +25,7 @@ $(CONTRIB)/.done: $(VENV)/.dev contrib/environment.sh $(wildcard contrib/*/pypro
 # Servers have environments of their own: Label Studio and MLflow want versions that gtloop can do without.
 .venv-labelstudio/.done:
 	$(PYTHON) -m venv .venv-labelstudio
-	.venv-labelstudio/bin/pip install --quiet label-studio
+	.venv-labelstudio/bin/pip install --quiet label-studio==1.23.2
 	touch $@
 
 .venv-mlflow/.done:
@@ -33,7 +33,7 @@ $(CONTRIB)/.done: $(VENV)/.dev contrib/environment.sh $(wildcard contrib/*/pypro
 	.venv-mlflow/bin/pip install --quiet mlflow
 	touch $@
 
-.PHONY: help demo test test-slow test-contrib test-all check format bench site clean
+.PHONY: help demo test test-slow test-smoke test-contrib test-all check format bench site clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,12 @@ test: $(VENV)/.dev ## install, then run all tests but the slow ones, in two proc
 
 test-slow: $(VENV)/.dev ## the slow tests: real fits that are killed, many random kills
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+
+# One smoke test of each server, and of each distribution.
+SMOKE := labelstudio/tests/test_jobs.py mlflow/tests/test_mlflow.py prolific/tests/test_run.py cvat/tests/test_run.py \
+	huggingface/tests/test_run.py template/tests
+test-smoke: $(CONTRIB)/.done $(SERVERS) ## one whole job with each distribution in contrib/: real servers of Label Studio and MLflow
+	for t in $(SMOKE); do (cd contrib/gtloop-$${t%%/*} && $(CURDIR)/$(CONTRIB)/bin/python -m pytest $${t#*/}) || exit 1; done
 
 test-contrib: $(CONTRIB)/.done $(SERVERS) ## the distributions in contrib/, with real servers of Label Studio and MLflow
 	for d in contrib/gtloop-*; do (cd $$d && $(CURDIR)/$(CONTRIB)/bin/python -m pytest) || exit 1; done
