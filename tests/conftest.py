@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
     from postgres import Server
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the processes of `make test` share the cores
@@ -48,6 +49,23 @@ def postgres() -> Iterator[Server]:
 
     with server() as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real browser, the only one in this process: Playwright has one loop."""
+    from chromium import CHROMIUM, FLAGS
+
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        pytest.skip("no browser tests without Playwright: pip install playwright")
+    if not Path(CHROMIUM).exists():
+        pytest.skip("no browser tests without Chromium: apt-get install chromium (or set GTLOOP_CHROMIUM)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

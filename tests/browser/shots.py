@@ -20,7 +20,8 @@ from gtloop.interfaces import Form, Primitive
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "e2e")]
 
-from conftest import CHROMIUM, FLAGS, LAPTOP, TABLET  # noqa: E402
+from chromium import CHROMIUM, FLAGS  # noqa: E402
+from conftest import LAPTOP, TABLET  # noqa: E402
 from desks import Desk  # noqa: E402
 from visitors import Visitor  # noqa: E402
 
