@@ -279,7 +279,14 @@ class TestPage:
         from gtloop_plugins.demo.scenes import write_dataset
 
         base = tmp_path_factory.mktemp("thousand")
-        write_dataset(base, 1000, seed=0)
+        write_dataset(base, 100, seed=0)
+        lines = [json.loads(line) for line in (base / "truth.jsonl").read_text().splitlines()]
+        with (base / "truth.jsonl").open("a") as truth:
+            for line in lines:
+                picture = (base / "images" / line["name"]).read_bytes()
+                for k in range(1, 10):  # the same picture, but another file
+                    (base / "images" / f"{k}-{line['name']}").write_bytes(picture + bytes([k]))
+                    truth.write(json.dumps(line | {"name": f"{k}-{line['name']}"}) + "\n")
         given = {
             "run.source": str(base / "images"),
             "run.truth": str(base / "truth.jsonl"),
