@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from functools import cached_property
 
 from gtloop.interfaces import Annotator, Collected
-from gtloop.records import Answer, Closed, Request
+from gtloop.records import Request
+from gtloop.remote_people import Looks, collect
 
-from gtloop_cvat.looking import HANDED, Looking, Parts
+from gtloop_cvat.looking import Parts
 from gtloop_cvat.options import CvatOptions
 
-BATCH = 1000
-"""Most answers and closures of one ``collect``."""
 CHECK_S = 10.0
 """How long ``check`` tries to reach the server."""
 
@@ -54,17 +52,7 @@ class Cvat(Annotator):
         Raises:
             GtloopError: Looking fails for good, or for longer than ``patience_s``.
         """
-        after = int(cursor or 0)
-        if (upto := self._handed()) <= after:
-            self._looking.wait(time.monotonic() + limit_s)
-            upto = self._handed()
-        told = self._parts.books.told(after, upto, BATCH)
-        records = [record for _, record in told]
-        return Collected(
-            [r for r in records if isinstance(r, Answer)],
-            [r for r in records if isinstance(r, Closed)],
-            str(told[-1][0] if told else after),
-        )
+        return collect(self._parts.books, self._looks, cursor, limit_s)
 
     def cancel(self, request_ids: Sequence[str]) -> None:
         """Withdraw requests; a task is deleted once nobody needs any of its images."""
@@ -77,13 +65,11 @@ class Cvat(Annotator):
         """Where the tasks are."""
         return f"the tasks are at {self.options.url}"
 
-    def _handed(self) -> int:
-        return int(self._parts.books.known(HANDED) or 0)
-
     @cached_property
     def _parts(self) -> Parts:
         return Parts(self.options, self.context)
 
     @cached_property
-    def _looking(self) -> Looking:
-        return Looking(self.options, self.context)
+    def _looks(self) -> Looks:
+        o = self.options
+        return Looks("cvat", lambda: Parts(self.options, self.context), poll_s=o.poll_s, patience_s=o.patience_s)

@@ -6,18 +6,16 @@ import hashlib
 import hmac
 import json
 import secrets
-import sqlite3
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gtloop.records import Answer, Closed, Request
+from gtloop import remote_people
+from gtloop.records import Closed, Request
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS fact (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS request (
     id TEXT PRIMARY KEY, body TEXT NOT NULL, wanted INTEGER NOT NULL, ends REAL, ended TEXT NOT NULL DEFAULT '',
     closed INTEGER NOT NULL DEFAULT 0);
@@ -31,7 +29,6 @@ CREATE TABLE IF NOT EXISTS item (job INTEGER NOT NULL, request TEXT NOT NULL, PR
 CREATE INDEX IF NOT EXISTS item_request ON item (request);
 CREATE TABLE IF NOT EXISTS answer (
     request TEXT NOT NULL, worker TEXT NOT NULL, PRIMARY KEY (request, worker)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS log (number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, body TEXT NOT NULL);
 """
 
 
@@ -46,53 +43,16 @@ class Job(NamedTuple):
     state: str
 
 
-class Books:
+class Books(remote_people.Books):
     """The file ``cvat.sqlite`` of an annotator's folder."""
 
+    FILE = "cvat.sqlite"
+    SCHEMA = _SCHEMA
+
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(folder / "cvat.sqlite", timeout=30, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(_SCHEMA)
+        super().__init__(folder)
         self.namespace = self.fact("namespace", uuid.uuid4().hex[:16])
         self._secret = self.fact("secret", secrets.token_hex(32))
-
-    @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, on disk at its end."""
-        if self._db.in_transaction:
-            yield self._db
-            return
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield self._db
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
-
-    def rows(self, query: str, *values: Any) -> list[Any]:
-        return list(self._db.execute(query, values))
-
-    def one(self, query: str, *values: Any) -> Any:
-        return self._db.execute(query, values).fetchone()
-
-    def do(self, query: str, *values: Any) -> None:
-        with self.writing() as db:
-            db.execute(query, values)
-
-    def fact(self, key: str, default: str) -> str:
-        """A value that stays for ever; ``default`` is written where there is none yet."""
-        self.do("INSERT OR IGNORE INTO fact VALUES (?, ?)", key, default)
-        return str(self.one("SELECT value FROM fact WHERE key = ?", key)[0])
-
-    def put(self, key: str, value: str) -> None:
-        self.do("INSERT OR REPLACE INTO fact VALUES (?, ?)", key, value)
-
-    def known(self, key: str) -> str | None:
-        found = self.one("SELECT value FROM fact WHERE key = ?", key)
-        return found and str(found[0])
 
     def worker(self, user: str) -> str:
         """The opaque id of somebody."""
@@ -158,19 +118,3 @@ class Books:
         """Whether somebody has a request in a job, or had it in one."""
         query = "SELECT 1 FROM item i JOIN job j ON j.number = i.job WHERE i.request = ? AND j.assignee = ? LIMIT 1"
         return self.one(query, request, assignee) is not None
-
-    # ------------------------------------------------------------------------------------------ log
-
-    def tell(self, record: Answer | Closed) -> None:
-        kind = "answer" if isinstance(record, Answer) else "closed"
-        self.do("INSERT INTO log (kind, body) VALUES (?, ?)", kind, record.model_dump_json())
-
-    def told(self, after: int, upto: int, most: int) -> list[tuple[int, Answer | Closed]]:
-        query = "SELECT number, kind, body FROM log WHERE number > ? AND number <= ? ORDER BY number LIMIT ?"
-        return [
-            (n, Answer.model_validate_json(body) if kind == "answer" else Closed.model_validate_json(body))
-            for n, kind, body in self.rows(query, after, upto, most)
-        ]
-
-    def end(self) -> int:
-        return int(self.one("SELECT coalesce(max(number), 0) FROM log")[0])

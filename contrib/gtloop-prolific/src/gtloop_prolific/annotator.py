@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from gtloop.errors import ConfigError
 from gtloop.interfaces import Annotator, Collected, Quote
 from gtloop.money import show
-from gtloop.records import Answer, Closed, Request, Settlement
+from gtloop.records import Request, Settlement
+from gtloop.remote_people import Looks, collect
 from gtloop_plugins.annotators.local import Local, LocalOptions
 
 from gtloop_prolific.books import Books
 from gtloop_prolific.crowd import Participants
-from gtloop_prolific.looking import HANDED, Looking, Parts
+from gtloop_prolific.looking import Parts
 from gtloop_prolific.options import ProlificOptions
 from gtloop_prolific.pay import Pay
 from gtloop_prolific.service import Service
@@ -23,8 +24,6 @@ from gtloop_prolific.service import Service
 if TYPE_CHECKING:
     from gtloop.opened import Run
 
-BATCH = 1000
-"""Most answers and closures of one ``collect``."""
 CHECK_S = 6.0
 """How long ``check`` tries to reach the service."""
 
@@ -33,7 +32,7 @@ class Prolific(Annotator):
     """People on Prolific label at gtloop's page, a number of images in one submission.
 
     The page and its desk are those of annotator ``local``; studies, submissions and what is told are in
-    ``prolific.sqlite``. Answers are looked for in a thread (``looking``), and told once their submission is over.
+    ``prolific.sqlite``. Answers are looked for in a thread, and told once their submission is over.
     """
 
     name = "prolific"
@@ -106,17 +105,7 @@ class Prolific(Annotator):
         Raises:
             GtloopError: Looking fails for good, or for longer than ``patience_s``.
         """
-        after = int(cursor or 0)
-        if (upto := self._handed()) <= after:
-            self._looking.wait(time.monotonic() + limit_s)
-            upto = self._handed()
-        told = self._parts.books.told(after, upto, BATCH)
-        records = [record for _, record in told]
-        return Collected(
-            [r for r in records if isinstance(r, Answer)],
-            [r for r in records if isinstance(r, Closed)],
-            str(told[-1][0] if told else after),
-        )
+        return collect(self._parts.books, self._looks, cursor, limit_s)
 
     def cancel(self, request_ids: Sequence[str]) -> None:
         """Give them out no more; who is at work on them may finish, and is paid."""
@@ -151,9 +140,6 @@ class Prolific(Annotator):
         """Where the work is offered."""
         return f"Prolific sends people to {self.options.public_url}"
 
-    def _handed(self) -> int:
-        return int(self._parts.books.known(HANDED) or 0)
-
     @cached_property
     def _pay(self) -> Pay:
         return Pay(self.options, self.context.price_per_answer)
@@ -171,8 +157,14 @@ class Prolific(Annotator):
         return Parts(self.options, self.context, self._page)
 
     @cached_property
-    def _looking(self) -> Looking:
-        return Looking(self.options, self.context, page_of(self))
+    def _looks(self) -> Looks:
+        o = self.options
+        return Looks(
+            "prolific",
+            lambda: Parts(self.options, self.context, page_of(self)),
+            poll_s=o.poll_s,
+            patience_s=o.patience_s,
+        )
 
 
 class _Page(Local):

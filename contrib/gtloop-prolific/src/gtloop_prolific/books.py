@@ -7,18 +7,16 @@ a participant is stands only on the page's desk, where it can be erased; here ar
 from __future__ import annotations
 
 import secrets
-import sqlite3
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gtloop.records import Answer, Closed, Request
+from gtloop import remote_people
+from gtloop.records import Closed, Request
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS fact (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 -- each: most that one answer may cost, micro-dollars; extra: answers that were given, and do not count.
 CREATE TABLE IF NOT EXISTS request (
     id TEXT PRIMARY KEY, body TEXT NOT NULL, wanted INTEGER NOT NULL, each INTEGER, extra INTEGER NOT NULL DEFAULT 0,
@@ -39,7 +37,6 @@ CREATE TABLE IF NOT EXISTS answer (
     state TEXT NOT NULL DEFAULT 'held', verdict TEXT NOT NULL DEFAULT '', reason TEXT NOT NULL DEFAULT '');
 CREATE INDEX IF NOT EXISTS answer_submission ON answer (submission);
 CREATE INDEX IF NOT EXISTS answer_request ON answer (request, state);
-CREATE TABLE IF NOT EXISTS log (number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, body TEXT NOT NULL);
 """
 _STUDY = "number, images, reward, name, code, turned, id, tried, quiet"
 
@@ -58,54 +55,15 @@ class Study(NamedTuple):
     quiet: int
 
 
-class Books:
+class Books(remote_people.Books):
     """The file ``prolific.sqlite`` of an annotator's folder; the driver writes it, the page reads it."""
 
+    FILE = "prolific.sqlite"
+    SCHEMA = _SCHEMA
+
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(
-            folder / "prolific.sqlite", timeout=30, isolation_level=None, check_same_thread=False
-        )
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(_SCHEMA)
+        super().__init__(folder)
         self.namespace = self.fact("namespace", uuid.uuid4().hex[:16])
-
-    @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, on disk at its end."""
-        if self._db.in_transaction:
-            yield self._db
-            return
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield self._db
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
-
-    def rows(self, query: str, *values: Any) -> list[Any]:
-        return list(self._db.execute(query, values))
-
-    def one(self, query: str, *values: Any) -> Any:
-        return self._db.execute(query, values).fetchone()
-
-    def do(self, query: str, *values: Any) -> None:
-        with self.writing() as db:
-            db.execute(query, values)
-
-    def fact(self, key: str, default: str) -> str:
-        """A value that stays for ever; ``default`` is written where there is none yet."""
-        self.do("INSERT OR IGNORE INTO fact VALUES (?, ?)", key, default)
-        return str(self.one("SELECT value FROM fact WHERE key = ?", key)[0])
-
-    def put(self, key: str, value: str) -> None:
-        self.do("INSERT OR REPLACE INTO fact VALUES (?, ?)", key, value)
-
-    def known(self, key: str) -> str | None:
-        found = self.one("SELECT value FROM fact WHERE key = ?", key)
-        return found and str(found[0])
 
     # ------------------------------------------------------------------------------------- requests
 
@@ -174,22 +132,6 @@ class Books:
     def begun(self, study: int) -> set[str]:
         """Submissions that are decided."""
         return {name for (name,) in self.rows("SELECT id FROM submission WHERE study = ?", study)}
-
-    # ------------------------------------------------------------------------------------------ log
-
-    def tell(self, record: Answer | Closed) -> None:
-        kind = "answer" if isinstance(record, Answer) else "closed"
-        self.do("INSERT INTO log (kind, body) VALUES (?, ?)", kind, record.model_dump_json())
-
-    def told(self, after: int, upto: int, most: int) -> list[tuple[int, Answer | Closed]]:
-        query = "SELECT number, kind, body FROM log WHERE number > ? AND number <= ? ORDER BY number LIMIT ?"
-        return [
-            (n, Answer.model_validate_json(body) if kind == "answer" else Closed.model_validate_json(body))
-            for n, kind, body in self.rows(query, after, upto, most)
-        ]
-
-    def end(self) -> int:
-        return int(self.one("SELECT coalesce(max(number), 0) FROM log")[0])
 
 
 def now() -> float:

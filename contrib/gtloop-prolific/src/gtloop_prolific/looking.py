@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
-import time
 
-from gtloop.errors import Unreachable
 from gtloop.interfaces import Context
 from gtloop.records import Request
 from gtloop_plugins.annotators.local import Local
@@ -21,8 +18,6 @@ from gtloop_prolific.settling import Settling
 from gtloop_prolific.studies import Studies
 
 log = logging.getLogger("gtloop.prolific")
-HANDED = "handed over"
-"""Key of the last entry of the log that a whole look has brought."""
 
 
 class Parts:
@@ -51,7 +46,7 @@ class Parts:
         self.reviewing.lapse(running, listed)
         self._ask_again(self.books.regrown())
         self.reviewing.close(running)
-        self.books.put(HANDED, str(self.books.end()))
+        self.books.hand_over()
         self.settling.decide_rest()
         self._place(running, seen)
 
@@ -106,51 +101,3 @@ class Parts:
 def _surplus(pay: Pay, images: int, reward: int) -> int:
     """What a submission costs beyond its answers, micro-dollars, the fee included."""
     return max(0, sum(pay.cost(reward)) - sum(pay.cost(pay.reward(images))))
-
-
-class Looking:
-    """One look at a time, in a thread that dies with the process; all that it learns is on disk at once."""
-
-    def __init__(self, options: ProlificOptions, context: Context, page: Local) -> None:
-        self._options, self._context, self._page = options, context, page
-        self._thread: threading.Thread | None = None
-        self._parts: Parts | None = None
-        self._fault: Exception | None = None
-        self._ended = -1e9  # by the monotonic clock
-        self._failing: float | None = None
-
-    def wait(self, until: float) -> None:
-        """Start a look where one is due, and wait for its end, or until the monotonic clock says ``until``.
-
-        Raises:
-            Unreachable: Looks have failed for longer than ``patience_s``.
-            GtloopError: Whatever else has ended a look.
-        """
-        if self._thread is None:
-            due = self._ended + self._options.poll_s
-            if time.monotonic() < due:
-                time.sleep(max(0.0, min(due, until) - time.monotonic()))
-                return
-            self._thread = threading.Thread(target=self._work, name="prolific", daemon=True)
-            self._thread.start()
-        self._thread.join(max(0.0, until - time.monotonic()))
-        if self._thread.is_alive():
-            return
-        self._thread, self._ended = None, time.monotonic()
-        fault, self._fault = self._fault, None
-        if fault is None:
-            self._failing = None
-        elif not isinstance(fault, Unreachable):
-            raise fault
-        else:
-            self._failing = self._failing or time.monotonic()
-            if time.monotonic() - self._failing > self._options.patience_s:
-                raise fault
-
-    def _work(self) -> None:
-        try:
-            if self._parts is None:
-                self._parts = Parts(self._options, self._context, self._page)
-            self._parts.look()
-        except Exception as e:  # ``wait`` raises it, where somebody hears it
-            self._fault = e

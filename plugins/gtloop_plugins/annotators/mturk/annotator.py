@@ -9,13 +9,12 @@ from functools import cached_property
 from gtloop.errors import ConfigError
 from gtloop.interfaces import Annotator, Collected, Quote
 from gtloop.money import micro, show
-from gtloop.records import Answer, Closed, Request, Settlement
-from gtloop_plugins.annotators.mturk.looking import HANDED, Looking, Parts
+from gtloop.records import Request, Settlement
+from gtloop.remote_people import Looks, collect
+from gtloop_plugins.annotators.mturk.looking import Parts
 from gtloop_plugins.annotators.mturk.options import MturkOptions, quote
 from gtloop_plugins.annotators.mturk.service import Service
 
-BATCH = 1000
-"""Most answers and closures of one ``collect``."""
 CHECK_S = 6.0
 """How long ``check`` tries to reach the service."""
 
@@ -23,7 +22,7 @@ CHECK_S = 6.0
 class Mturk(Annotator):
     """People on Amazon Mechanical Turk; in the sandbox, unless ``production`` is asked for.
 
-    All state is in ``mturk.sqlite`` in its folder, and with Amazon. Answers are looked for in a thread (``looking``).
+    All state is in ``mturk.sqlite`` in its folder, and with Amazon. Answers are looked for in a thread.
     """
 
     name = "mturk"
@@ -72,18 +71,7 @@ class Mturk(Annotator):
         Raises:
             GtloopError: Looking fails for good, or for longer than ``patience_s``.
         """
-        after = int(cursor or 0)
-        upto = self._handed()
-        if upto <= after:
-            self._looking.wait(time.monotonic() + limit_s)
-            upto = self._handed()
-        told = self._parts.books.told(after, upto, BATCH)
-        records = [record for _, record in told]
-        return Collected(
-            [r for r in records if isinstance(r, Answer)],
-            [r for r in records if isinstance(r, Closed)],
-            str(told[-1][0] if told else after),
-        )
+        return collect(self._parts.books, self._looks, cursor, limit_s)
 
     def cancel(self, request_ids: Sequence[str]) -> None:
         """End the HITs; they are closed once nobody is at work on them."""
@@ -101,7 +89,7 @@ class Mturk(Annotator):
 
     def forget(self, worker: str) -> bool:
         """Erase which Amazon worker a name stands for."""
-        self._looking.rest()
+        self._looks.rest()
         return self._parts.books.forget(worker)
 
     def where(self) -> str:
@@ -111,8 +99,8 @@ class Mturk(Annotator):
         site = "worker.mturk.com" if self.options.production else "workersandbox.mturk.com"
         return f"the work is offered at https://{site}"
 
-    def _handed(self) -> int:
-        return int(self._parts.books.known(HANDED) or 0)
+    def _new_parts(self) -> Parts:
+        return Parts(self.options, self.context, self._service)
 
     @cached_property
     def _service(self) -> Service:
@@ -120,8 +108,9 @@ class Mturk(Annotator):
 
     @cached_property
     def _parts(self) -> Parts:
-        return Parts(self.options, self.context, self._service)
+        return self._new_parts()
 
     @cached_property
-    def _looking(self) -> Looking:
-        return Looking(self.options, self.context, self._service)
+    def _looks(self) -> Looks:
+        o = self.options
+        return Looks("mturk", self._new_parts, poll_s=o.poll_s, patience_s=o.patience_s)

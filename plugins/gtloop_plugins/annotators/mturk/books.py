@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import hmac
 import secrets
-import sqlite3
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gtloop.records import Answer, Closed, Request
+from gtloop import remote_people
+from gtloop.records import Answer, Request
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS fact (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS request (
     id TEXT PRIMARY KEY, body TEXT NOT NULL, wanted INTEGER NOT NULL, cancelled INTEGER NOT NULL DEFAULT 0,
     refused TEXT NOT NULL DEFAULT '', closed INTEGER NOT NULL DEFAULT 0);
@@ -37,7 +34,6 @@ CREATE TABLE IF NOT EXISTS assignment (
     outcome TEXT NOT NULL, verdict TEXT NOT NULL DEFAULT '');
 CREATE INDEX IF NOT EXISTS assignment_hit ON assignment (hit);
 CREATE TABLE IF NOT EXISTS worker (pseudonym TEXT PRIMARY KEY, id TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS log (number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, body TEXT NOT NULL);
 """
 
 
@@ -64,60 +60,27 @@ class Hit(NamedTuple):
 _HIT = ", ".join(Hit._fields)
 
 
-class Books:
+class Books(remote_people.Books):
     """The file ``mturk.sqlite`` of an annotator's folder."""
 
+    FILE = "mturk.sqlite"
+    SCHEMA = _SCHEMA
+
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(folder / "mturk.sqlite", timeout=30, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.execute("PRAGMA secure_delete=ON")  # who is forgotten leaves no trace in free pages
-        self._db.executescript(_SCHEMA)
+        super().__init__(folder)
         self.namespace = self.fact("namespace", uuid.uuid4().hex)
         self._secret = self.fact("secret", secrets.token_hex(32))
-
-    def close(self) -> None:
-        self._db.close()
-
-    @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, on disk at its end. Threads take books of their own, or turns."""
-        if self._db.in_transaction:
-            yield self._db
-            return
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield self._db
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
-
-    def fact(self, key: str, default: str) -> str:
-        """A value that stays for ever; ``default`` is written where there is none yet."""
-        with self.writing() as db:
-            db.execute("INSERT OR IGNORE INTO fact VALUES (?, ?)", (key, default))
-        return str(self._one("SELECT value FROM fact WHERE key = ?", key)[0])
-
-    def put(self, key: str, value: str) -> None:
-        with self.writing() as db:
-            db.execute("INSERT OR REPLACE INTO fact VALUES (?, ?)", (key, value))
-
-    def known(self, key: str) -> str | None:
-        found = self._one("SELECT value FROM fact WHERE key = ?", key)
-        return found and str(found[0])
 
     # ------------------------------------------------------------------------------------- requests
 
     def request(self, id: str) -> Request | None:
         """A request as it was last asked."""
-        found = self._one("SELECT body FROM request WHERE id = ?", id)
+        found = self.one("SELECT body FROM request WHERE id = ?", id)
         return Request.model_validate_json(found[0]) if found else None
 
     def wanted(self, id: str) -> int:
         """Answers that a request asks for; 0 where it is unknown."""
-        found = self._one("SELECT wanted FROM request WHERE id = ?", id)
+        found = self.one("SELECT wanted FROM request WHERE id = ?", id)
         return int(found[0]) if found else 0
 
     def ask(self, request: Request) -> None:
@@ -143,7 +106,7 @@ class Books:
     def delivered(self, request: str) -> int:
         """Answers that count."""
         return int(
-            self._one(
+            self.one(
                 "SELECT count(*) FROM assignment a JOIN hit h ON a.hit = h.number "
                 "WHERE h.request = ? AND a.outcome != 'declined'",
                 request,
@@ -176,7 +139,7 @@ class Books:
     def worst_case(self) -> int:
         """What all that was ever posted or planned costs at most, micro-dollars: what came, and what may still come."""
         return int(
-            self._one(
+            self.one(
                 "SELECT coalesce(sum((reward + fee) * CASE WHEN done THEN (SELECT count(*) FROM assignment WHERE "
                 "hit = h.number AND verdict != 'reject') ELSE planned END), 0) FROM hit h"
             )[0]
@@ -199,7 +162,7 @@ class Books:
 
     def by_answer(self, answer: str) -> tuple[str, int, str] | None:
         """(assignment, number of its HIT, verdict) of an answer."""
-        found: tuple[str, int, str] | None = self._one(
+        found: tuple[str, int, str] | None = self.one(
             "SELECT id, hit, verdict FROM assignment WHERE answer = ?", answer
         )
         return found
@@ -221,7 +184,7 @@ class Books:
 
     def price(self, assignment: str) -> tuple[int, int]:
         """(reward, fee) of an assignment, micro-dollars."""
-        reward, fee = self._one(
+        reward, fee = self.one(
             "SELECT reward, fee FROM assignment a JOIN hit h ON a.hit = h.number WHERE a.id = ?", assignment
         )
         return int(reward), int(fee)
@@ -236,7 +199,7 @@ class Books:
         return "w" + hmac.new(bytes.fromhex(self._secret), worker_id.encode(), "sha256").hexdigest()[:20]
 
     def worker_id(self, pseudonym: str) -> str | None:
-        found = self._one("SELECT id FROM worker WHERE pseudonym = ?", pseudonym)
+        found = self.one("SELECT id FROM worker WHERE pseudonym = ?", pseudonym)
         return found and str(found[0])
 
     def forget(self, pseudonym: str) -> bool:
@@ -244,29 +207,6 @@ class Books:
             gone = db.execute("DELETE FROM worker WHERE pseudonym = ?", (pseudonym,)).rowcount > 0
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # no copy stays in the write-ahead log
         return gone
-
-    # ------------------------------------------------------------------------------------------ log
-
-    def tell(self, record: Answer | Closed) -> None:
-        kind = "answer" if isinstance(record, Answer) else "closed"
-        with self.writing() as db:
-            db.execute("INSERT INTO log (kind, body) VALUES (?, ?)", (kind, record.model_dump_json()))
-
-    def told(self, after: int, upto: int, most: int) -> list[tuple[int, Answer | Closed]]:
-        """(number, record) of at most ``most`` entries with ``after`` < number <= ``upto``."""
-        rows = self._db.execute(
-            "SELECT number, kind, body FROM log WHERE number > ? AND number <= ? ORDER BY number LIMIT ?",
-            (after, upto, most),
-        )
-        kinds: dict[str, type[Answer] | type[Closed]] = {"answer": Answer, "closed": Closed}
-        return [(n, kinds[kind].model_validate_json(body)) for n, kind, body in rows]
-
-    def end(self) -> int:
-        """Number of the last entry."""
-        return int(self._one("SELECT coalesce(max(number), 0) FROM log")[0])
-
-    def _one(self, statement: str, *values: Any) -> Any:
-        return self._db.execute(statement, values).fetchone()
 
     def _update(self, table: str, key: str, value: Any, columns: dict[str, Any]) -> None:
         sets = ", ".join(f"{name} = ?" for name in columns)
