@@ -79,17 +79,24 @@ class Facts(BaseModel):
             return self.predicted or self.sampled
 
     class Round(BaseModel):
-        """One iteration, for status and report."""
+        """One iteration, for status and report; costs in micro-dollars."""
+
+        model_config = ConfigDict(extra="forbid")  # a snapshot of an older layout does not fit
 
         human: int = 0
         machine: int = 0
         threshold: float | None = None
         certified: float | None = None
         coverage: float | None = None
-        cost: int = 0
+        human_cost: int = 0
+        machine_cost: int = 0
         seconds: dict[str, float] = Field(default_factory=dict)
         objects_human: int = 0
         objects_machine: int = 0
+
+        @property
+        def cost(self) -> int:
+            return self.human_cost + self.machine_cost
 
     class Embedded(BaseModel):
         """Folders of embeddings of one detector, and the row up to which items have one."""

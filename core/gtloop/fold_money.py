@@ -54,7 +54,7 @@ def answered(s: State, e: ev.Event, t: dict[str, Any], store: Store) -> None:
         f.bill.human += int(price)
         f.bill.fees += int(fee)
         f.bill.overcharged += int(over)
-        (rounds[rid] if rid in rounds else round_of(s, e)).cost += paid
+        (rounds[rid] if rid in rounds else round_of(s, e)).human_cost += paid
         if request is not None:
             used = min(paid, max(0, request.reserved - kept))
             request.reserved -= used
@@ -73,7 +73,7 @@ def rejected(s: State, asked: Facts.Round, price: int, fee: int, over: int) -> N
     f.bill.human -= price
     f.bill.fees -= fee
     f.bill.overcharged -= over
-    asked.cost -= price + fee
+    asked.human_cost -= price + fee
 
 
 def labelled(s: State, request: Facts.Open) -> None:
@@ -81,7 +81,7 @@ def labelled(s: State, request: Facts.Open) -> None:
     fee = s.rates.item_fee
     s.facts.bill.fees += fee
     s.facts.bill.items += 1
-    round_at(s, request.batch).cost += fee
+    round_at(s, request.batch).human_cost += fee
 
 
 def machine(s: State, e: ev.Event, n: int) -> None:
@@ -90,7 +90,7 @@ def machine(s: State, e: ev.Event, n: int) -> None:
     fee = prices.fees(prices.machine_fee, bill.items, n)
     bill.machine += fee
     bill.items += n
-    round_of(s, e).cost += fee
+    round_of(s, e).machine_cost += fee
 
 
 def repriced(s: State, request: Facts.Open, rates: Rates) -> int:
@@ -122,7 +122,7 @@ def spent(s: State, e: ev.Event, step: str, seconds: float) -> None:
     """Time of the machine, and what that costs."""
     r, cost = round_of(s, e), s.prices.compute(seconds)
     r.seconds[step] = round(r.seconds.get(step, 0.0) + seconds, 3)
-    r.cost += cost
+    r.machine_cost += cost
     s.facts.bill.compute += cost
 
 
@@ -130,7 +130,7 @@ def reopened(s: State, e: ev.Event) -> None:
     """A run that was finished goes on: what was lacking to the least that it costs is owed again at its next end."""
     bill = s.facts.bill
     if bill.topup:
-        round_of(s, e).cost -= bill.topup
+        round_of(s, e).human_cost -= bill.topup
         bill.topup = 0
     s.facts.finished = False
 
@@ -140,5 +140,5 @@ def finished(s: State, e: ev.Event) -> None:
     bill = s.facts.bill
     lacking = max(0, s.prices.minimum - (bill.total - bill.topup))
     if lacking != bill.topup:
-        round_of(s, e).cost += lacking - bill.topup
+        round_of(s, e).human_cost += lacking - bill.topup
     bill.topup = lacking

@@ -225,6 +225,7 @@ def _iteration(n: int, state: State) -> dict[str, Any]:
         "certified": r.certified,
         "coverage": r.coverage,
         "cost_usd": usd(r.cost),
+        "machine_usd": usd(r.machine_cost),
         "seconds": r.seconds,
         "objects": {"human": r.objects_human, "machine": r.objects_machine},
     }

@@ -269,7 +269,9 @@ def test_a_finished_run_pays_its_minimum_once(tmp_path: Path) -> None:
         replay._apply(ev.RunFinished(iteration=1, number=number))
         bill = replay.state.facts.bill
         paid.append((bill.machine, bill.total))
-        assert bill.total == sum(r.cost for r in replay.state.facts.rounds.values())
+        rounds = replay.state.facts.rounds.values()
+        assert bill.total == sum(r.cost for r in rounds)
+        assert bill.machine == sum(r.machine_cost for r in rounds)
     assert paid == [(0, micro(10)), (micro("0.5"), micro(10)), (micro(1), micro(10))]
 
 
@@ -278,4 +280,4 @@ def test_the_machine_s_time_is_in_the_bill(tmp_path: Path) -> None:
     replay._apply(ev.ItemsEmbedded(iteration=1, detector="d", path="e", upto=4, rows=4, parts=1, seconds=20.0))
     bill = replay.state.facts.bill
     assert bill.compute == micro("0.02") == bill.total
-    assert replay.state.facts.rounds[1].cost == micro("0.02")
+    assert replay.state.facts.rounds[1].machine_cost == micro("0.02")

@@ -24,6 +24,7 @@ from runs import cli, small
 import gtloop
 from gtloop.errors import ConfigError
 from gtloop.interfaces import Pick, Sampler, Score
+from gtloop.state import State
 from gtloop.testing.fakes import CATEGORIES
 from gtloop_plugins.detectors.stub import Stub
 from gtloop_plugins.tasks.bbox import BBox
@@ -495,6 +496,14 @@ def test_files_of_a_run_that_are_lost_or_changed_are_named(finished: Path, tmp_p
     shutil.copytree(finished, root)
     (root / "snapshot.npz").write_bytes(b"PK\x03\x04 torn")
     assert cli("status", root).code == 0, "a torn snapshot is only a slower start"
+    state = gtloop.open(root).state
+    state.save(root / "snapshot.npz")
+    with np.load(root / "snapshot.npz") as z:
+        parts = dict(z)
+    facts = parts["facts"].tobytes().replace(b'"human_cost":', b'"cost":')
+    np.savez(root / "snapshot.npz", **{**parts, "facts": np.frombuffer(facts, np.uint8)})
+    assert State.load(root / "snapshot.npz") is None, "one of an older layout does not fit"
+    assert gtloop.open(root).state.facts.rounds == state.facts.rounds
     path = next((root / "labels").glob("human-*.parquet"))
     path.write_bytes(path.read_bytes() + b"x")
     assert "was changed" in cli("export", root).error

@@ -443,9 +443,9 @@ class TestFigures:
     def test_mixed_iterations_split_their_cost(self) -> None:
         from matplotlib.figure import Figure
 
-        iterations = [{"n": 1, "machine": 0, "cost_usd": 5.0}, {"n": 2, "machine": 10, "cost_usd": 3.0}]
+        iterations = [{"n": 1, "machine_usd": 0.0, "cost_usd": 5.0}, {"n": 2, "machine_usd": 2.0, "cost_usd": 3.0}]
         figure = Figure()
-        figures.cost(iterations, 0.2, 20.0)(figure, plots.LIGHT)
+        figures.cost(iterations, 20.0)(figure, plots.LIGHT)
         heights = [bar.get_height() for bar in figure.axes[0].patches]  # type: ignore[attr-defined]
         assert heights == pytest.approx([5.0, 1.0, 0.0, 2.0])
 

@@ -53,12 +53,11 @@ def progress(iterations: Sequence[Mapping[str, Any]], things: str) -> Draw:
     return draw
 
 
-def cost(iterations: Sequence[Mapping[str, Any]], machine_fee: float, if_all_human: float) -> Draw:
+def cost(iterations: Sequence[Mapping[str, Any]], if_all_human: float) -> Draw:
     """Dollars of every iteration by source, and their running total against people labelling everything.
 
     Args:
-        iterations: With ``n``, ``machine`` and ``cost_usd``.
-        machine_fee: Dollars that one machine label costs.
+        iterations: With ``n``, ``cost_usd``, and what of it is the machine's, ``machine_usd``.
         if_all_human: Dollars that people would have cost for every image.
     """
 
@@ -66,7 +65,7 @@ def cost(iterations: Sequence[Mapping[str, Any]], machine_fee: float, if_all_hum
         left, right = figure.subplots(1, 2)
         n = [int(i["n"]) for i in iterations]
         paid = np.array([float(i["cost_usd"]) for i in iterations])
-        machine = np.minimum([machine_fee * i["machine"] for i in iterations], paid)
+        machine = np.array([float(i["machine_usd"]) for i in iterations])
         _stacked(left, theme, n, paid - machine, machine)
         left.set(title="US dollars", xlabel="iteration")
         legend(left)

@@ -112,12 +112,11 @@ def _of_iterations(facts: Facts, things: str) -> Iterator[Plot]:
     yield Plot("iterations", "Who labelled when", caption, figures.progress(iterations, things if objects else ""))
     cost = status["cost_usd"]
     if cost["if_all_human"]:
-        machine_fee = cost["machine"] / max(1, status["items"]["machine"])
         yield Plot(
             "cost",
             "What it cost",
             "Dollars paid in each iteration, and their sum against what people would have cost for every image.",
-            figures.cost(iterations, machine_fee, cost["if_all_human"]),
+            figures.cost(iterations, cost["if_all_human"]),
         )
 
 
