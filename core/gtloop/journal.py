@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gtloop.errors import RunError
-from gtloop.store import sync_dir
+from gtloop.files import sync_dir
 
 
 class Journal:

@@ -9,11 +9,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from gtloop.errors import ConfigError, RunError
+from gtloop.files import write_atomic
 from gtloop.ledger import LEDGER, Ledger
 from gtloop.locks import Lock
 from gtloop.postgres import PostgresLedger
 from gtloop.servers import Address, new_address, old_address, same_place
-from gtloop.store import write_atomic
 
 ADDRESS = "ledger.toml"
 STARTING = {

@@ -19,6 +19,7 @@ from gtloop import config
 from gtloop.crew import check_quote, quoted
 from gtloop.errors import Busy, ConfigError, RunError, blame
 from gtloop.events import AnyEvent, Confirmed, LabelsImported, LetterRefused, RunResumed, RunStarted, SettingsChanged
+from gtloop.files import write_atomic
 from gtloop.importing import write_imported
 from gtloop.interfaces import Progress, quiet
 from gtloop.items import Items, check_probe, list_items
@@ -39,7 +40,7 @@ from gtloop.settings import Settings
 from gtloop.sizes import make_plan
 from gtloop.state import LATER, POOL, State
 from gtloop.status import status
-from gtloop.store import Store, write_atomic
+from gtloop.store import Store
 from gtloop.unstarted import ask
 from gtloop.urls import shown
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from gtloop.events import AnyEvent
 from gtloop.facts import Facts
+from gtloop.files import replacing_atomically
 from gtloop.money import Prices, Rates
-from gtloop.store import Store, replacing_atomically
+from gtloop.store import Store
 
 # status of a row
 POOL, ASKED, HUMAN, MACHINE, QUARANTINED, UNLABELABLE, ALIAS, RELABEL, LATER = range(9)

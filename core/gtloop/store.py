@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 
 from gtloop.errors import RunError
 from gtloop.events import FileRef
-from gtloop.files import replacing_atomically as replacing_atomically
-from gtloop.files import sync_dir as sync_dir
-from gtloop.files import write_atomic as write_atomic
+from gtloop.files import replacing_atomically, sync_dir
 from gtloop.records import Payload
 from gtloop.slices import Slices
 

@@ -15,11 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gtloop import keyed
 from gtloop.errors import BadAnswer
+from gtloop.files import write_atomic
 from gtloop.interfaces import Annotator, Collected, Context, Options
 from gtloop.journal import Journal
 from gtloop.ledger import now
 from gtloop.records import Answer, Closed, Outcome, Payload, Request
-from gtloop.store import write_atomic
 
 BATCH = 1000
 """Most answers of one ``collect``."""

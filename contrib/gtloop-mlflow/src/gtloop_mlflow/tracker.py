@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from gtloop.errors import ConfigError
+from gtloop.files import write_atomic
 from gtloop.models import CARD, card_of
 from gtloop.opened import Run
-from gtloop.store import write_atomic
 
 from gtloop_mlflow.snapshot import Snapshot
 

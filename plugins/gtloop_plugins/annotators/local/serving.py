@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from gtloop.errors import GtloopError
-from gtloop.store import write_atomic
+from gtloop.files import write_atomic
 from gtloop_plugins.annotators.local.site import EVERYWHERE, Site
 
 logger = logging.getLogger(__name__)

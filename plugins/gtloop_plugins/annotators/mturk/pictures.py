@@ -18,9 +18,9 @@ import numpy as np
 
 from gtloop import masks
 from gtloop.errors import BadImage, ConfigError, GtloopError
+from gtloop.files import write_atomic
 from gtloop.images import open_image
 from gtloop.records import Item, Payload
-from gtloop.store import write_atomic
 from gtloop.urls import shown
 from gtloop_plugins.annotators.mturk.options import OUTLIVES, PRESIGNED_HOURS, MturkOptions
 from gtloop_plugins.annotators.mturk.service import Service

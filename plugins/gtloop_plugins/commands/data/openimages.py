@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gtloop.errors import BadImage, RunError, SourceError, UsageError
+from gtloop.files import write_atomic
 from gtloop.images import open_image
 from gtloop.interfaces import Progress
 from gtloop.keyed import digest
 from gtloop.labelfiles import replacing
 from gtloop.labels import clip_box
 from gtloop.remote import contents
-from gtloop.store import write_atomic
 from gtloop.urls import local_path
 from gtloop_plugins.commands.data.streams import lines, whole
 

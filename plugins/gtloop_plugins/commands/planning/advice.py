@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gtloop import config
+from gtloop.files import write_atomic
 from gtloop.plots import DARK, LIGHT, Theme, render
 from gtloop.remedies import hopeless
-from gtloop.store import write_atomic
 from gtloop_plugins.commands.planning.forecast import Job, actual, crosses, forecast, percentiles
 from gtloop_plugins.commands.planning.wishes import Values, called, markdown, write_csv, write_json
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gtloop.files import write_atomic
 from gtloop.plots import DARK, LIGHT, Theme, render
-from gtloop.store import write_atomic
 from gtloop.wording import counted
 from gtloop_plugins.commands.planning.wishes import (
     Values,

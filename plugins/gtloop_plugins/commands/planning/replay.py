@@ -82,8 +82,8 @@ def _courses(
 ) -> tuple[list[dict[str, Any]], int]:
     """Real runs over the items that people answered; how many items are left out because nobody did."""
     from gtloop import config
+    from gtloop.files import write_atomic
     from gtloop.state import ALIAS, QUARANTINED
-    from gtloop.store import write_atomic
     from gtloop_plugins.commands.planning import runs
     from gtloop_plugins.commands.planning.recorded import said
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gtloop.errors import UsageError
-from gtloop.store import write_atomic
+from gtloop.files import write_atomic
 
 Values = dict[str, Any]
 """Settings by dotted key."""

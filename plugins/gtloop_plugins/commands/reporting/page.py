@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gtloop
 from gtloop.errors import UsageError
+from gtloop.files import write_atomic
 from gtloop.money import usd
 from gtloop.plots import DARK, HUMAN, LIGHT, MACHINE, TRUTH, render
-from gtloop.store import write_atomic
 from gtloop_plugins.commands.reporting.galleries import galleries
 from gtloop_plugins.commands.reporting.groups import called
 from gtloop_plugins.commands.reporting.measure import Facts

@@ -14,6 +14,7 @@ import gtloop
 from gtloop import config
 from gtloop.errors import RunError
 from gtloop.events import RunFinished, RunStarted
+from gtloop.files import write_atomic
 from gtloop.interfaces import Progress
 from gtloop.items import Items, write_items
 from gtloop.job import Job, Plugins, make_promise
@@ -28,7 +29,7 @@ from gtloop.sizes import Plan, make_plan
 from gtloop.stages import next_stage
 from gtloop.state import HUMAN, POOL, State
 from gtloop.status import status
-from gtloop.store import Store, write_atomic
+from gtloop.store import Store
 from gtloop_plugins.formats.groundtruth.jobs.facts import JobFacts
 from gtloop_plugins.formats.groundtruth.jobs.folder import JobFolder
 from gtloop_plugins.formats.groundtruth.jobs.images import Images
