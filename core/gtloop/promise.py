@@ -203,7 +203,7 @@ def _selective(region: _Region, promise: Promise, delta: float) -> SliceResult:
                 those = region.share(pool) if pool == size else f"the surest {region.share(pool)}"
                 why = f"no machine labels: even for {those}, {missed}"
                 return region.result(why, **found, rungs=tested, delta=delta)
-            end = f"; in the next wider region {missed}"
+            end = f"; in the next wider region {missed}" if best["pool"] < size else ""
             break
         best = found | {"threshold": threshold, "coverage": pool / size}
     if not best:
@@ -269,7 +269,7 @@ def _dataset(region: _Region, promise: Promise, delta: float, n_total: int) -> S
         tested += 1
         p, s0 = _within(region, y, pool, target, promise, delta)
         if p > delta:
-            end = "; the next wider region was not shown to keep that"
+            end = "; the next wider region was not shown to keep that" if best.get("pool", 0) < size else ""
             break
         loss = (1 - float(y.mean()) if len(y) else 1.0) * pool / n_total
         best = {"n": len(y), "pool": pool, "s0": s0, "p": p, "threshold": threshold, "estimate": 1 - loss}

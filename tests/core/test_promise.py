@@ -202,6 +202,18 @@ def test_where_all_are_labelled_no_threshold_is_told(kind, rule):
 
 
 @pytest.mark.parametrize("kind", ["selective", "dataset"])
+@pytest.mark.parametrize("among_bad", [0, 20])
+def test_a_wider_region_is_told_of_only_where_images_to_label_lie_in_it(kind, among_bad):
+    sizes = [200, 60, 100, among_bad]
+    score = np.repeat([0.9, 0.1, 0.9, 0.1], sizes) + np.random.default_rng(0).uniform(0, 0.1, sum(sizes))
+    y = np.repeat([1.0, 0.0, 1.0, 0.0], sizes)
+    promise = Promise(kind, "mean IoU", 0.8, max_loss=0.03 if kind == "dataset" else None)
+    result, accepted = certified(score, y, 260, promise)
+    assert accepted[260:360].sum() > 80
+    assert ("next wider region" in result.why) == (among_bad > 0)
+
+
+@pytest.mark.parametrize("kind", ["selective", "dataset"])
 def test_order_of_rows_and_dtypes_do_not_matter(kind):
     rng = np.random.default_rng(4)
     score, y = world(rng, 200, 400)
