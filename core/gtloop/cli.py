@@ -211,6 +211,7 @@ def _add_reading(app: typer.Typer) -> None:
         fmt: Annotated[str, typer.Option("--format", help="Any installed format that writes, or: model.")] = "jsonl",
         out: Annotated[Path | None, typer.Option(help="Where to; default: export/ in the run folder.")] = None,
         frame: Annotated[str, typer.Option(help="display (EXIF applied) or stored pixels.")] = "display",
+        override: Overrides = None,
         as_json: JsonFlag = False,
     ) -> None:
         """Write the labels: one row an item, none dropped silently."""
@@ -223,7 +224,7 @@ def _add_reading(app: typer.Typer) -> None:
             path = export_model(opened, out)
             ctx.obj.json({"path": str(path)}) if as_json else typer.echo(f"model written to {path}")
             return
-        path, count, notes = export_run(opened, ctx.obj.registry, fmt, out, frame)
+        path, count, notes = export_run(opened, ctx.obj.registry, fmt, out, frame, override or ())
         if as_json:
             ctx.obj.json({"path": str(path), "rows": count, "notes": notes})
             return

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import gtloop
+from gtloop import config
 from gtloop.errors import ConfigError, Unsupported
 from gtloop.interfaces import Context, ExportRow, Format, Frame
 from gtloop.labelfiles import does
@@ -17,18 +18,27 @@ if TYPE_CHECKING:
 
 
 def export_run(
-    run: Run, registry: Registry, name: str, out: Path | None, frame: str = "display"
+    run: Run,
+    registry: Registry,
+    name: str,
+    out: Path | None,
+    frame: str = "display",
+    overrides: Sequence[str] = (),
 ) -> tuple[Path, int, list[str]]:
-    """Write a run's labels.
+    """Write a run's labels; ``overrides`` are options of the format (``formats.NAME.key=value``), over those of the run.
 
     Returns:
         Where to, the number of rows, and a sentence for each thing that the format could not hold.
 
     Raises:
-        UsageError: Unknown format, one that does not write this task, or an unknown frame.
+        UsageError: Unknown format, one that does not write this task, an unknown frame, or an override of another kind.
     """
     if frame not in ("display", "stored"):
         raise ConfigError(f"--frame {frame}: choose display (EXIF applied) or stored")
+    for text in overrides:
+        if not text.strip().removeprefix("formats.").removeprefix("format.").startswith(f"{name}."):
+            raise ConfigError(f"-o {text}: an export takes options of its format only, -o formats.{name}.KEY=VALUE")
+    settings = config.replaced(run.settings, {}, tuple(overrides))
     task, classes = run.task(registry), run.settings.run.classes
     path, counts, notes = write_rows(
         registry,
@@ -40,7 +50,7 @@ def export_run(
         run.root.name,
         frame=cast(Frame, frame),
         default=run.root / "export" / name,
-        options=run.settings.options("format", name),
+        options=settings.options("format", name),
     )
     return path, counts["rows"], notes
 

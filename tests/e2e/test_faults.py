@@ -511,6 +511,26 @@ def test_files_of_a_run_that_are_lost_or_changed_are_named(finished: Path, tmp_p
     assert "is missing" in cli("export", root).error
 
 
+def test_an_export_takes_options_of_its_format_only(finished: Path, tmp_path: Path) -> None:
+    before = gtloop.open(finished).settings
+    for one_based in (False, True):
+        options = ("-o", f"formats.voc.one_based={str(one_based).lower()}")
+        assert cli("export", finished, "--format", "voc", "--out", tmp_path / str(one_based), *options).code == 0
+    plain, shifted = ((tmp_path / name / "Annotations/tiny_000.xml").read_text() for name in ("False", "True"))
+    assert plain != shifted
+    assert gtloop.open(finished).settings == before, "options of an export stay with it"
+    for bad, said in {
+        "formats.coco.frame=stored": "options of its format only, -o formats.voc.KEY=VALUE",
+        "detectors.stub.speed=1": "options of its format only",
+        "formats.voc.speed=1": "speed",
+        "formats.voc.one_based": "kind.plugin.key=value",
+        "formats.voc.one_based=maybe": "one_based",
+    }.items():
+        ended = cli("export", finished, "--format", "voc", "--out", tmp_path / "bad", "-o", bad)
+        assert (ended.code, said in ended.error) == (2, True), ended.err
+    assert not (tmp_path / "bad").exists()
+
+
 def test_what_is_no_run(source: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "file"
