@@ -77,7 +77,7 @@ def _fault(url: str, error: Exception) -> GtloopError | None:
     names = {t.__name__ for e in chain for t in type(e).__mro__} | {_code(e) for e in chain}
     if "NoSuchBucket" in names:
         return BadImage("there is no such bucket")
-    if "FileNotFoundError" in names or status in (404, 410):
+    if status in (404, 410):
         return BadImage("there is no such object")
     if "InvalidObjectState" in names:
         return BadImage("it lies in an archive; restore it first")
@@ -90,6 +90,8 @@ def _fault(url: str, error: Exception) -> GtloopError | None:
         return Denied("access is denied" + ("; a signed URL may have expired" if is_web(url) else ""))
     if (400 if is_web(url) else 401) <= status < 500:  # S3's 400 is about how it is asked
         return BadImage(f"the server refuses it (HTTP {status})")
+    if "FileNotFoundError" in names:  # late: fsspec makes one of whatever went wrong over HTTP
+        return BadImage("there is no such object")
     return SourceError(f"{shown(url)} can't be read: {_why(error)}")
 
 

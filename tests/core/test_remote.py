@@ -297,6 +297,27 @@ def test_what_an_error_of_s3_means(code: str, status: int, error: type[Exception
     assert len(asked) == tries
 
 
+@pytest.mark.parametrize(
+    ("cause", "error", "says"),
+    [
+        (ConnectionRefusedError("nobody listens"), SourceError, "can't be read now .*run the same command again"),
+        (PermissionError("no"), BadImage, "access is denied"),
+        (ValueError("what?"), BadImage, "there is no such object"),
+    ],
+)
+def test_an_outage_that_is_told_as_a_missing_file_is_none(
+    monkeypatch: pytest.MonkeyPatch, cause: Exception, error: type[Exception], says: str
+) -> None:
+    """As fsspec does over HTTP where it asks for a size first."""
+    monkeypatch.setattr(retrying, "FIRST_WAIT_S", 0.0)
+
+    def call() -> None:
+        raise FileNotFoundError("https://h/x.csv") from cause
+
+    with pytest.raises(error, match=says):
+        retrying.tried("https://h/x.csv", call)
+
+
 def test_many_denials_in_a_row_blame_no_image(web: Web) -> None:
     """Signatures run out at once: images put aside for it would be lost to the run."""
     web.answers |= {f"/{n}.jpg": [(403, b"")] for n in range(60)} | {"/10.jpg": [(200, b"x")]}

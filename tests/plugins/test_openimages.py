@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import socket
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +77,19 @@ def test_a_sample_is_distinct_whole_and_the_same_for_a_seed(published: tuple[Pub
     assert labels(tmp_path / "other").keys() != one.keys()
     refused = ask(url, tmp_path / "one", "--max", 6)
     assert "holds another choice of images" in refused.error
+
+
+def test_without_a_server_it_says_so_and_blocks_no_other_choice(
+    published: tuple[Published, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retrying, "FIRST_WAIT_S", 0.0)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens there
+        ended = ask(f"http://127.0.0.1:{taken.getsockname()[1]}", tmp_path / "one", "--max", 5)
+    assert (ended.code, "can't be read now" in ended.error) == (1, True), ended.error
+    assert "no such object" not in ended.error
+    fetched(published[1], tmp_path / "one", "--max", 4)
+    assert len(labels(tmp_path / "one")) <= 4
 
 
 def test_it_goes_on_where_it_was_stopped(published: tuple[Published, str], tmp_path: Path) -> None:

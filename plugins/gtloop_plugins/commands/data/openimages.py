@@ -128,20 +128,20 @@ def fetch(out: Path, wish: Wish, tables: Tables, images: str, progress: Progress
 
 
 def _claim(out: Path, wish: Wish) -> None:
-    """Write down what the folder is for; another wish needs another folder."""
+    """Write down what the folder is for; another wish needs another folder, once there are images in it."""
     mark, asked = out / "dataset.json", {"openimages": "2018_04", **wish._asdict(), "classes": list(wish.classes)}
+    images = out / "images"
     if mark.is_file():
         try:
             same = json.loads(mark.read_bytes()) == asked
         except ValueError:
             same = False
-        if not same:
+        if not same and images.is_dir() and any(images.iterdir()):
             raise RunError(f"{out} holds another choice of images ({mark}); name another folder with --out")
     elif out.exists() and (out.is_file() or any(out.iterdir())):
         raise RunError(f"{out} is not empty and was not made by this command; name another folder with --out")
-    else:
-        (out / "images").mkdir(parents=True, exist_ok=True)
-        write_atomic(mark, json.dumps(asked).encode())
+    images.mkdir(parents=True, exist_ok=True)
+    write_atomic(mark, json.dumps(asked).encode())
 
 
 # ----------------------------------------------------------------------------------------------- tables
