@@ -84,18 +84,23 @@ def _answers(state: State, settings: Settings) -> Fraction:
 
 
 def hours(state: State, settings: Settings, items: int) -> dict[str, float | None]:
-    """People's active hours, what all ``items`` would take them by the pace of blind random items, and the saving."""
-    blind, human = state.facts.blind, state.facts.worked / 3600
-    pace = blind.seconds / blind.answers if blind.answers else 0.0
+    """People's active hours, what all ``items`` would take them by the pace of blind random items, and the saving.
+
+    The saving takes answers without a time for as long as the others.
+    """
+    blind, worked = state.facts.blind, state.facts.worked
+    human = worked.seconds / 3600
+    pace = blind.seconds / blind.timed if blind.timed else 0.0
     every = pace * float(_answers(state, settings)) * items / 3600
     if not every:
         return {"human": human, "if_all_human": None, "saving": None}
-    return {"human": human, "if_all_human": every, "saving": max(0.0, 1 - human / every)}
+    whole = human * (1 + worked.untimed / worked.timed)
+    return {"human": human, "if_all_human": every, "saving": max(0.0, 1 - whole / every)}
 
 
 def wage(state: State) -> float | None:
-    """Dollars that people got for an active hour; None where either is not known."""
-    paid, hours = usd(state.facts.bill.human), state.facts.worked / 3600
+    """Dollars that people got for an active hour, by the answers with a time; None where there are none."""
+    paid, hours = usd(state.facts.worked.paid), state.facts.worked.seconds / 3600
     return paid / hours if paid and hours else None
 
 

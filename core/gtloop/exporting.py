@@ -25,7 +25,7 @@ def export_run(
     frame: str = "display",
     overrides: Sequence[str] = (),
 ) -> tuple[Path, int, list[str]]:
-    """Write a run's labels; ``overrides`` are options of the format (``formats.NAME.key=value``), over those of the run.
+    """Write a run's labels; ``overrides`` are options of the format (``formats.NAME.key=value``) over the run's.
 
     Returns:
         Where to, the number of rows, and a sentence for each thing that the format could not hold.

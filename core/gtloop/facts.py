@@ -128,11 +128,20 @@ class Facts(BaseModel):
         came: int = 0
 
     class Blind(BaseModel):
-        """Answers to blind random items: active seconds, and what they cost, micro-dollars."""
+        """Answers to blind random items, what they cost (micro-dollars), and active seconds of those with a time."""
 
         answers: int = 0
-        seconds: float = 0.0
         cost: int = 0
+        timed: int = 0
+        seconds: float = 0.0
+
+    class Worked(BaseModel):
+        """Answers with a known time: their active seconds and price (micro-dollars); and how many answers have none."""
+
+        timed: int = 0
+        seconds: float = 0.0
+        paid: int = 0
+        untimed: int = 0
 
     class Review(BaseModel):
         """A wish to have labels looked at: rows with modes, and how many people look."""
@@ -197,7 +206,7 @@ class Facts(BaseModel):
     proposed: dict[str, Reviewed] = Field(default_factory=dict)  # by mode: what became of labels of the model
     collections: int = 0
     annotations: int = 0
-    worked: float = 0.0  # people's active seconds, as the annotator measured them
+    worked: Worked = Field(default_factory=Worked)
     blind: Blind = Field(default_factory=Blind)
     told_overcharged: int = 0  # micro-dollars for which it has paused
     consolidations: int = 0

@@ -59,20 +59,33 @@ def answered(s: State, e: ev.Event, t: dict[str, Any], store: Store) -> None:
             used = min(paid, max(0, request.reserved - kept))
             request.reserved -= used
             f.bill.reserved -= used
-        worked = known_seconds(float(seconds)) if outcome != "declined" else 0.0
-        f.worked += worked
-        if outcome != "declined" and request is not None and not request.aside and s.role[request.row] == VALIDATION:
+        if outcome == "declined":
+            continue
+        worked = known_seconds(float(seconds))
+        _worked(f.worked, worked, int(price))
+        if request is not None and not request.aside and s.role[request.row] == VALIDATION:
             f.blind.answers += 1
+            f.blind.timed += bool(worked)
             f.blind.seconds += worked
             f.blind.cost += paid + int(over)
 
 
-def rejected(s: State, asked: Facts.Round, price: int, fee: int, over: int) -> None:
+def _worked(so_far: Facts.Worked, seconds: float, price: int) -> None:
+    if seconds:
+        so_far.timed += 1
+        so_far.seconds += seconds
+        so_far.paid += price
+    else:
+        so_far.untimed += 1
+
+
+def rejected(s: State, asked: Facts.Round, timed: bool, price: int, fee: int, over: int) -> None:
     """An answer that is not paid after all; ``asked``: the iteration in which it was asked for."""
     f = s.facts
     f.bill.human -= price
     f.bill.fees -= fee
     f.bill.overcharged -= over
+    f.worked.paid -= price * timed
     asked.human_cost -= price + fee
 
 

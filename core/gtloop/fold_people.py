@@ -10,6 +10,7 @@ from gtloop import events as ev
 from gtloop import fold_money as money
 from gtloop.facts import Facts
 from gtloop.fold_money import round_of
+from gtloop.records import known_seconds
 from gtloop.state import ASKED, HUMAN, MACHINE, NONE, POOL, RELABEL, TRAIN, UNLABELABLE, VALIDATION, State
 from gtloop.store import Store
 
@@ -242,14 +243,17 @@ def settled(s: State, e: ev.AnswersSettled, store: Store) -> None:
     overs = t.get("over", np.zeros(len(t["price"]), np.int64))  # older runs have none
     unpaid = {answer for answer, verdict in zip(t["answer"], t["verdict"], strict=True) if verdict == "reject"}
     asked: dict[str, str] = {}
+    timed: set[str] = set()
     for ref in f.answer_files[f.settled : e.upto] if unpaid else ():
-        given = store.read(ref, ["id", "request"])
+        given = store.read(ref)
         asked |= {a: rid for a, rid in zip(given["id"], given["request"], strict=True) if a in unpaid}
+        times = zip(given["id"], given["outcome"], given.get("active_seconds", np.zeros(len(given["id"]))), strict=True)
+        timed |= {a for a, outcome, seconds in times if outcome != "declined" and known_seconds(float(seconds))}
     rounds = money.rounds_of(s, asked.values(), store)
     for answer, price, fee, over in zip(t["answer"], t["price"], t["fee"], overs, strict=True):
         if answer in unpaid:
             f.rejected.add(answer)
-            money.rejected(s, rounds[asked[answer]], int(price), int(fee), int(over))
+            money.rejected(s, rounds[asked[answer]], answer in timed, int(price), int(fee), int(over))
     f.settlements, f.settled = e.number, e.upto
 
 

@@ -266,9 +266,11 @@ def _workers(
     workers = []
     for w, pairs in said.items():
         given = [x for _, x in pairs if x.outcome != "declined"]
-        seconds = [x.active_seconds for x in given if x.active_seconds > 0]
+        timed = [x for x in given if x.active_seconds > 0]
+        seconds = [x.active_seconds for x in timed]
         qualities = [s.quality for s in scored.get(w, ())]
         paid = sum(x.price for _, x in pairs if x.id not in unpaid)
+        paid_timed = sum(x.price for x in timed if x.id not in unpaid)
         workers.append(
             Worker(
                 worker=w,
@@ -279,7 +281,7 @@ def _workers(
                 empty=sum(x.outcome == "empty" for x in given) / max(1, len(given)),
                 seconds=median(seconds) if seconds else None,
                 paid=paid,
-                wage=usd(paid) * 3600 / sum(seconds) if paid and seconds else None,
+                wage=usd(paid_timed) * 3600 / sum(seconds) if paid_timed else None,
                 quality=sum(qualities) / len(qualities) if qualities else None,
                 scored=len(qualities),
                 skill=skill.get(w),

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gtloop import config
+from gtloop import accounts, config
 from gtloop import events as ev
 from gtloop.errors import ConfigError
 from gtloop.evidence import Promise
+from gtloop.facts import Facts
 from gtloop.money import Bill, Prices, half_up, micro, show
 from gtloop.state import HUMAN, MACHINE, State
 from gtloop.status import status
@@ -224,6 +225,35 @@ def _asked(tmp_path: Path, **prices: str) -> Replay:
     ref = replay.store.write("requests/1.parquet", columns)
     replay._apply(ev.BatchCommitted(iteration=1, batch=1, phase="train", requests=ref, reserved=2 * price))
     return replay
+
+
+def test_an_hour_s_pay_goes_by_answers_with_a_time(tmp_path: Path) -> None:
+    replay = _asked(tmp_path, answer_usd="1", item_fee_usd="0")
+    columns = {"id": ["1", "2", "3", "4"], "request": ["a", "a", "a", "b"], "outcome": ["label"] * 3 + ["declined"]}
+    columns |= {"price": [micro(1)] * 4, "active_seconds": [1800.0, 0.0, float("nan"), 60.0]}
+    ref = replay.store.write("answers/1.parquet", columns)
+    replay._apply(ev.AnswersCollected(iteration=1, number=1, answers=ref, closed=None, cursor="1"))
+    state = replay.state
+    assert state.facts.bill.human == micro(4)
+    assert state.facts.worked == Facts.Worked(timed=1, seconds=1800.0, paid=micro(1), untimed=2)
+    assert accounts.wage(state) == pytest.approx(2.0)
+    assert accounts.hours(state, replay.settings, 4)["human"] == pytest.approx(0.5)
+    verdicts = {"answer": ["1", "2"], "verdict": ["reject", "reject"], "price": [micro(1)] * 2, "fee": [0, 0]}
+    ref = replay.store.write("answers/verdicts.parquet", verdicts)
+    replay._apply(ev.AnswersSettled(iteration=1, number=1, upto=1, verdicts=ref))
+    assert (state.facts.bill.human, state.facts.worked.paid) == (micro(2), 0)
+    assert accounts.wage(state) is None
+
+
+def test_hours_saved_take_answers_without_a_time_for_as_long_as_others(tmp_path: Path) -> None:
+    replay = Replay(tmp_path, 100)
+    replay.state.facts.blind = Facts.Blind(answers=10, timed=5, seconds=500.0)
+    replay.state.facts.worked = Facts.Worked(timed=20, seconds=2000.0, untimed=20)
+    hours = accounts.hours(replay.state, replay.settings, 100)
+    answers = 100 * replay.settings.run.workers
+    assert hours["human"] == pytest.approx(2000 / 3600)
+    assert hours["if_all_human"] == pytest.approx(100 * answers / 3600)
+    assert hours["saving"] == pytest.approx(1 - 4000 / (100 * answers))
 
 
 def test_a_price_that_falls_leaves_what_people_may_have_answered_at_the_old_one(tmp_path: Path) -> None:

@@ -103,6 +103,11 @@ class TestMeasure:
         a = workers.measure(asked, task, {}, unpaid={said[1].id}).workers[0]
         assert (a.answers, a.paid, a.wage) == (2, 30_000, pytest.approx(3.0))
 
+    def test_an_hour_s_pay_goes_by_answers_with_a_time(self, task: Task) -> None:
+        said = [answer(0, "a", {"category": "cat"}, seconds=36), answer(1, "a", {"category": "cat"}, seconds=0)]
+        a = workers.measure([Asked(item(i), [x]) for i, x in enumerate(said)], task, {}).workers[0]
+        assert (a.paid, a.wage) == (60_000, pytest.approx(3.0))
+
     def test_quality_leaves_the_worker_out(self, task: Task) -> None:
         cat, dog = {"category": "cat"}, {"category": "dog"}
         asked = [Asked(item(0), [answer(0, w, p) for w, p in (("a", cat), ("b", cat), ("c", cat), ("d", dog))])]

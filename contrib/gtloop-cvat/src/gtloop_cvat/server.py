@@ -74,7 +74,7 @@ class Server:
                     raise Refused(what, e.status, _said(e)) from None
                 why = f"HTTP {e.status}"
             except (urllib3.exceptions.HTTPError, CvatSdkException, OSError) as e:
-                why = " ".join(str(e).split())[:200]
+                why = _reason(e)
             if once or time.monotonic() + pause > until:
                 raise Unreachable(f"CVAT at {self._options.url}: can't {what}: {why}")
             time.sleep(pause * random.uniform(0.5, 1.0))
@@ -200,6 +200,15 @@ def _bound(pool: Any, seconds: float) -> None:
         return plain(*args, timeout=timeout or seconds, **more)
 
     pool.request = request
+
+
+def _reason(error: BaseException) -> str:
+    """Why a call did not come through, without the layers of pool and retries around it."""
+    while (inner := getattr(error, "reason", None)) is not None and isinstance(inner, BaseException):
+        error = inner
+    text = " ".join(str(error).split())
+    text = text.rpartition(": ")[2] if "Connection" in text else text  # urllib3 puts the connection in front
+    return text if len(text) <= 200 else text[:200].rpartition(" ")[0] + " ..."
 
 
 def _said(e: Any) -> str:
