@@ -204,4 +204,4 @@ def test_check_says_what_is_lacking(tmp_path: Path, emulator: Emulator, monkeypa
     monkeypatch.setenv("CVAT_ACCESS_TOKEN", TOKEN)
     monkeypatch.setattr("gtloop_cvat.annotator.CHECK_S", 0.5)
     emulator.stop()
-    refuses(r"can't read the account: [Errno \d+] Connection refused$", Unreachable)
+    refuses(r"can't read the account: \[Errno \d+\] Connection refused$", Unreachable)
