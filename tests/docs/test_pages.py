@@ -20,8 +20,8 @@ from pages import PAGES, ROOT, SHELLS, anchors, blocks, links
 from gtloop.interfaces import KINDS
 
 EXAMPLES = ROOT / "docs" / "plugins" / "examples"
-QUICK = {"task.md"}
-"""Pages that build and install a package, and run with the quick tests all the same: a task proves the most."""
+LONG = set("adaptive audit consolidation explain formats migrating money operations planning using".split())
+"""Pages whose commands take ten seconds or more of computing: they run with the slow tests."""
 
 
 def _name(page: Path) -> str:
@@ -36,7 +36,7 @@ def _pages_to_run() -> Iterator[Any]:
     for page in PAGES:
         shell = [b for b in blocks(page) if is_shell(b)]
         if any(not b.slow for b in shell):
-            late = _builds_a_package(page) and page.name not in QUICK
+            late = _builds_a_package(page) or page.stem in LONG
             yield pytest.param(page, False, id=_name(page), marks=[pytest.mark.slow] if late else [])
         if any(b.slow for b in shell):
             yield pytest.param(page, True, id=f"{_name(page)}-slow", marks=pytest.mark.slow)

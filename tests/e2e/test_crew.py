@@ -448,6 +448,7 @@ def _known(root: Path) -> dict[str, Any]:
     return {**runs.facts(root), "people": people, "rejected": sorted(f.rejected), "quote": f.quote}
 
 
+@pytest.mark.slow
 def test_killed_after_every_event_nothing_is_lost_or_paid_twice(source: tuple[Path, Path], tmp_path: Path) -> None:
     """With test images, somebody turned away, answers rejected, fees, and a review at the end."""
     given = runs.settings(

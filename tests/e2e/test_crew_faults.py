@@ -133,6 +133,7 @@ class Tardy(Desk):
         return Collected([], [c for c in got.closed if c.request != late], cursor)
 
 
+@pytest.mark.slow
 def test_who_answers_while_folds_are_fitted_changes_no_fold(
     source: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -378,6 +378,7 @@ def test_a_run_that_nobody_agrees_to_leaves_nothing_in_the_server(
 # ------------------------------------------------------------------------------------------ several pages
 
 
+@pytest.mark.slow
 def test_several_processes_serve_one_run(postgres: Server, started: Any, tmp_path: Path) -> None:  # noqa: F811
     """Two people at two pages, each asked about every image once; a link holds at both."""
     people = ("-o", 'annotators.local.people=["anna", "ben"]', "--workers", 2)

@@ -83,6 +83,7 @@ def test_faults_change_nothing(unbroken: tuple, start: Start, tmp_path: Path) ->
     assert calls["CreateHITWithHITType AWS.MechanicalTurk.HitAlreadyExists"] > 3, "the faults were there"
 
 
+@pytest.mark.slow
 def test_20_kills_change_nothing(unbroken: tuple, start: Start, tmp_path: Path) -> None:
     """kill -9 at random moments, with faults on and an emulator that is killed as well."""
     images, labels, dollars, seconds = unbroken

@@ -148,6 +148,7 @@ print(json.dumps({"seen": seen, "counts": counts}))
 """
 
 
+@pytest.mark.slow
 def test_nothing_leaves_the_run(tmp_path: Path) -> None:
     """A fit and a prediction of each task: no connection, no look-up, no other program, no file outside of the run.
 
