@@ -20,7 +20,10 @@ from pages import PAGES, ROOT, SHELLS, anchors, blocks, links
 from gtloop.interfaces import KINDS
 
 EXAMPLES = ROOT / "docs" / "plugins" / "examples"
-LONG = set("adaptive audit consolidation explain formats migrating money operations planning using".split())
+LONG = {
+    *("adaptive", "audit", "consolidation", "explain", "formats"),
+    *("migrating", "money", "operations", "planning", "using"),
+}
 """Pages whose commands take ten seconds or more of computing: they run with the slow tests."""
 
 
