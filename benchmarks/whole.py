@@ -97,9 +97,15 @@ def measure(name: str, data: Data, seed: int, folder: Path, target: float | None
         "items": report["items"],
         "cost_usd": report["cost_usd"],
         "saving": report["saving"],
-        "promise": {k: promise.get(k) for k in ("target", "certified", "estimated", "true", "kept", "why")},
+        "promise": {k: promise.get(k) for k in ("target", "certified", "estimated", "true", "why")} | {"met": _met(promise)},
         "quality": {k: report["quality"][k]["mean"] for k in ("human", "machine", "all")},
     }
+
+
+def _met(promise: dict[str, Any]) -> bool | None:
+    """Whether the machine labels are as good as was asked for, certified or not."""
+    least = promise["target"] if promise["kind"] == "selective" else 1 - promise["max_loss"]
+    return None if promise["true"] is None else bool(promise["true"] >= least)
 
 
 def row(r: dict[str, Any]) -> str:
@@ -117,7 +123,7 @@ def row(r: dict[str, Any]) -> str:
         r["items"]["machine"],
         number(p["certified"]),
         number(q["machine"]),
-        "–" if p["kept"] is None else "yes" if p["kept"] else "no",
+        "–" if p["met"] is None else "yes" if p["met"] else "no",
         number(q["human"]),
         number(q["all"]),
         f"${r['cost_usd']['total']:,.2f} of ${r['cost_usd']['if_all_human']:,.2f}",
