@@ -29,6 +29,8 @@ from gtloop_labelstudio import writing
 from gtloop_labelstudio.books import Books
 
 PATIENCE_S = 1800.0
+MOST_BYTES = 5000
+"""Of the journal, from one kill to the next."""
 SMALL = {"sizes.probe": 2, "sizes.validation": 4, "sizes.train": 4, "sizes.batch": 4}
 LARGE = {**SMALL, "sizes.validation": 32, "promise.kind": "dataset", "promise.max_loss": 0.25}
 """Enough to show the promise, so that the rest is labelled by machine."""
@@ -134,9 +136,7 @@ def job(
         crowd = Crowd(studio, 3, Books(driver.journal.parent).key, form, known)
         try:
             for _ in range(kills):
-                most = driver.written + rng.randint(1, 2500)
-                driver.until(lambda most=most: driver.written >= most or crowd.faults)
-                driver.kill()
+                _kill(driver, crowd, rng.randint(1, MOST_BYTES))
                 driver.start()
             driver.finish(lambda: not crowd.faults)
         finally:
@@ -144,6 +144,13 @@ def job(
     finally:
         driver.kill()
     return folder / "run", crowd
+
+
+def _kill(driver: Driver, crowd: Crowd, more: int) -> None:
+    """Once its journal has so many bytes more."""
+    least = driver.written + more
+    driver.until(lambda: driver.written >= least or bool(crowd.faults))
+    driver.kill()
 
 
 def check(root: Path, crowd: Crowd, studio: Server, truth: list[Any]) -> None:
@@ -181,9 +188,13 @@ def check(root: Path, crowd: Crowd, studio: Server, truth: list[Any]) -> None:
 def _same(task: Task, given: Any, said: Any) -> bool:
     """Whether a label is what somebody said: masks pixel for pixel. No payload is an empty image."""
     if "regions" in said:
-        maps = [masks.to_map(SegmentationLabel.model_validate(payload), CATEGORIES) for payload in (given, said)]
-        return np.array_equal(*maps)
-    return task.error(task.empty() if given is None else given, said) < 1e-6
+        return np.array_equal(_pixels(given), _pixels(said))
+    label = task.empty() if given is None else given
+    return label is not None and task.error(label, said) < 1e-6
+
+
+def _pixels(payload: Any) -> masks.IndexMap:
+    return masks.to_map(SegmentationLabel.model_validate(payload), CATEGORIES)
 
 
 def _journal(root: Path) -> list[str]:
@@ -198,7 +209,7 @@ def truth_of(task: str, n: int) -> list[Any]:
         return found
     rng, painted = np.random.default_rng(5), []
     for payload in found:
-        index = masks.to_map(SegmentationLabel.model_validate(payload), CATEGORIES)
+        index = _pixels(payload)
         index[(index >= 0) & (rng.random(index.shape) < 0.1)] = masks.BACKGROUND
         painted.append(masks.from_map(index, CATEGORIES).model_dump(mode="json", exclude_none=True))
     return painted
