@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, NamedTuple
 
 import httpx
 
-Kind = Literal["busy", "lost", "cut", "held"]
+Kind = Literal["busy", "lost", "cut", "late", "held"]
 HELD_S = 120.0
 """Longest that an answer is held back."""
 
@@ -17,7 +18,8 @@ class Fault(NamedTuple):
     """What happens to the next call of a method whose path ends so.
 
     ``busy``: 503, not done. ``lost``: the connection breaks before the server hears of it. ``cut``: it is done, but the
-    answer never comes. ``held``: all such calls are done, and their answers come once ``Way.go`` is set.
+    answer never comes. ``late``: as ``cut``, but done only after the tasks have been listed once. ``held``: all such
+    calls are done, and their answers come once ``Way.go`` is set.
     """
 
     kind: Kind
@@ -32,6 +34,7 @@ class Way:
         self.faults: list[Fault] = []
         self.calls: list[tuple[str, str]] = []
         self.go = threading.Event()
+        self._listed = threading.Event()
         way = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -69,12 +72,16 @@ class Way:
         if fault is not None and fault.kind == "busy":
             self._reply(handler, 503, b"", "text/plain")
             return
+        if fault is not None and fault.kind == "late":
+            self._listed.clear()
+            handler.connection.shutdown(socket.SHUT_RDWR)
+            self._listed.wait(HELD_S)
         self.calls.append((handler.command, path))
         headers = {k: v for k, v in handler.headers.items() if k.lower() in ("authorization", "content-type")}
         answer = httpx.request(handler.command, target + handler.path, content=body, headers=headers, timeout=120)
         if fault is not None and fault.kind == "held":
             self.go.wait(HELD_S)
-        if fault is not None and fault.kind == "cut":
+        if fault is not None and fault.kind in ("cut", "late"):
             handler.close_connection = True
             return
         self._reply(handler, answer.status_code, answer.content, answer.headers.get("content-type", ""), answer)
@@ -89,3 +96,5 @@ class Way:
         handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
         handler.wfile.write(body)
+        if handler.path.startswith("/api/tasks/?"):
+            self._listed.set()

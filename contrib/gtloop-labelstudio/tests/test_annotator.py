@@ -16,6 +16,7 @@ from PIL import Image
 from studio import Server
 
 from gtloop_labelstudio import writing
+from gtloop_labelstudio.service import Unsure
 
 BOX = {"boxes": [{"category": "drum", "xyxy": [10.0, 20.0, 30.0, 44.0]}]}
 
@@ -201,6 +202,24 @@ def test_an_import_whose_answer_is_lost_is_found(studio: Server, tmp_path: Path)
         studio.person(1).annotate(desk.task(3), [])
         way.faults = [Fault("busy", "GET", "/api/tasks/"), Fault("lost", "GET", "/api/tasks/")]
         desk.look(3)
+    finally:
+        way.close()
+
+
+def test_an_import_that_outlives_its_process_is_waited_for(studio: Server, tmp_path: Path) -> None:
+    """A driver is killed while the server is at work on its import; the next one finds nothing at first."""
+    way = Way(studio.url)
+    try:
+        desk = Desk(tmp_path, url=way.url)
+        desk.ask(desk.request(0))
+        desk.annotator._books.ask([desk.request(1)])
+        way.faults = [Fault("late", "POST", "/import")]
+        with pytest.raises(Unsure):
+            desk.annotator._posting._import(desk.annotator._books.unposted(), desk.project)
+        desk.again().submit([desk.request(1)])
+        assert way.count("POST", "/import") == 2, "not sent again"
+        tasks = studio.owner.get("/api/tasks/", project=desk.project, fields="all")["tasks"]
+        assert sorted(t["meta"]["gtloop_request"] for t in tasks) == ["request-0", "request-1"]
     finally:
         way.close()
 

@@ -161,7 +161,11 @@ def check(root: Path, crowd: Crowd, studio: Server, truth: list[Any]) -> None:
     (project,) = {e["project"] for e in map(json.loads, _journal(root)) if "project" in e}
     tasks = studio.owner.get("/api/tasks/", project=project, fields="all", page_size=1000)["tasks"]
     asked = [r for b in facts.batches.values() for r in run.store.read(b.requests, ["request"])["request"]]
-    assert sorted(t["meta"]["gtloop_request"] for t in tasks) == sorted(asked), "a task for each request"
+    books = Books(root / "annotator" / "labelstudio")
+    ours = {books.asked[request].task for request in asked}
+    assert len(ours) == len(asked), "a task for each request"
+    # A slow server may finish an import for longer than the next driver waits for it.
+    assert all(t["is_labeled"] and t["meta"]["gtloop_request"] in asked for t in tasks if t["id"] not in ours)
     given = {a["id"]: (t["id"], a["completed_by"]) for t in tasks for a in t["annotations"]}
     # Two people who come at the same moment may both get the last place of a task: the server lets them.
     assert len(set(given.values())) == len(given) == len(crowd.said) >= 2 * len(asked), "nobody was asked twice"
@@ -169,7 +173,7 @@ def check(root: Path, crowd: Crowd, studio: Server, truth: list[Any]) -> None:
     assert sum(ref.rows for ref in facts.answer_files) == len(answers) == 2 * len(asked), "every answer once"
     task = run.task(REGISTRY)
     numbers = {studio.person(n).id: n for n in range(1, 4)}
-    books, taken = Books(root / "annotator" / "labelstudio"), 0
+    taken = 0
     for annotation, (number, user) in given.items():
         if (answer := answers.get(books.answer_id(annotation))) is not None:
             taken += 1
