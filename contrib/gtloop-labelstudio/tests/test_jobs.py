@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import gtloop
 import numpy as np
 import pytest
+from driver import SMALL, Driver
 from gtloop import masks
 from gtloop.interfaces import Context, Form, Task
 from gtloop.labels import SegmentationLabel
@@ -28,56 +25,11 @@ from studio import Person, Server
 from gtloop_labelstudio import writing
 from gtloop_labelstudio.books import Books
 
-PATIENCE_S = 1800.0
 MOST_BYTES = 5000
 """Of the journal, from one kill to the next."""
-SMALL = {"sizes.probe": 2, "sizes.validation": 4, "sizes.train": 4, "sizes.batch": 4}
 LARGE = {**SMALL, "sizes.validation": 32, "promise.kind": "dataset", "promise.max_loss": 0.25}
 """Enough to show the promise, so that the rest is labelled by machine."""
 REGISTRY = Registry.load(discover=False, extra_modules=["gtloop_plugins"])
-
-
-class Driver:
-    """The process of a run that waits for people; killed and started again, it goes on."""
-
-    def __init__(self, folder: Path, task: str, url: str, options: Mapping[str, Any]) -> None:
-        words = [sys.executable, "-m", "gtloop", "run", folder / "images", "--run", folder / "run", "--task", task]
-        words += ["--classes", ",".join(CATEGORIES), "--detector", "stub", "--wait", "--yes"]
-        words += ["--annotator", "labelstudio", "--workers", 2]
-        own = {f"annotators.labelstudio.{k}": v for k, v in {"url": url, "poll_s": 0.2, "chunk": 7}.items()}
-        self._command = [*map(str, words), *(w for k, v in {**options, **own}.items() for w in ("-o", f"{k}={v}"))]
-        self._log = folder / "driver.log"
-        self.journal = folder / "run" / "annotator" / "labelstudio" / "labelstudio.jsonl"
-
-    def start(self) -> None:
-        with self._log.open("ab") as log:
-            env = {**os.environ, "NO_COLOR": "1"}
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, env=env)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    @property
-    def written(self) -> int:
-        """Bytes of the annotator's journal, once it has a whole line."""
-        return len(self.journal.read_bytes().rpartition(b"\n")[0]) if self.journal.exists() else 0
-
-    def until(self, done: Callable[[], bool]) -> None:
-        """Let it work until something is done, which it has to live to see."""
-        end = time.monotonic() + PATIENCE_S
-        while not done():
-            assert self._process.poll() is None, self._log.read_text()
-            assert time.monotonic() < end, self._log.read_text()
-            time.sleep(0.02)
-
-    def finish(self, fine: Callable[[], bool]) -> None:
-        """Let it work to its end, as long as the rest is fine."""
-        end = time.monotonic() + PATIENCE_S
-        while self._process.poll() is None and fine():
-            assert time.monotonic() < end, self._log.read_text()
-            time.sleep(0.1)
-        assert self._process.poll() == 0, self._log.read_text()
 
 
 class Crowd:
