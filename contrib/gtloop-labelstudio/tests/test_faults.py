@@ -81,17 +81,17 @@ def test_a_twin_is_taken_back(studio: Server, tmp_path: Path) -> None:
 def test_an_answer_that_the_server_half_saves_is_found(
     studio: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restarted: bool
 ) -> None:
-    """A locked database: it keeps the annotation, but says that it failed, and the task shows no change."""
+    """It dies half-way: the annotation is kept, and counts for it, but the task shows no change."""
     desk = Desk(tmp_path, url=studio.url)
     desk.ask(desk.request(0))
     desk.look_once()
     with closing(sqlite3.connect(studio.folder / "label_studio.sqlite3", timeout=60, isolation_level=None)) as database:
         database.execute("UPDATE task SET updated_at = '2020-01-01 00:00:00' WHERE id = ?", [desk.task(0)])
-        stop = f"WHEN OLD.id = {desk.task(0)} BEGIN SELECT RAISE(ABORT, 'database is locked'); END"
-        database.execute(f"CREATE TRIGGER locked BEFORE UPDATE ON task {stop}")
+        stop = f"WHEN OLD.id = {desk.task(0)} BEGIN SELECT RAISE(ABORT, 'it dies'); END"
+        database.execute(f"CREATE TRIGGER dies BEFORE UPDATE ON task {stop}")
         body = {"result": drawn(desk), "lead_time": 2.5}
         told = studio.person(1).call("POST", f"/api/tasks/{desk.task(0)}/annotations/", json=body)
-        database.execute("DROP TRIGGER locked")
+        database.execute("DROP TRIGGER dies")
     assert told.status_code == 500
     assert studio.person(2).next(desk.project) is None, "the server counts it"
     if restarted:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import random
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,20 +27,24 @@ from studio import Person, Server
 from gtloop_labelstudio import writing
 from gtloop_labelstudio.books import Books
 
-MOST_BYTES = 5000
-"""Of the journal, from one kill to the next."""
+SHARE = 8
+"""Answers that people give from one kill to the next."""
 LARGE = {**SMALL, "sizes.validation": 32, "promise.kind": "dataset", "promise.max_loss": 0.25}
 """Enough to show the promise, so that the rest is labelled by machine."""
 REGISTRY = Registry.load(discover=False, extra_modules=["gtloop_plugins"])
 
 
 class Crowd:
-    """People who take what the server offers, look at the picture, and answer with what is known to be on it."""
+    """People who take what the server offers, look at the picture, and answer with what is known to be on it.
+
+    They rest once they have given ``most`` answers.
+    """
 
     def __init__(self, server: Server, people: int, key: str, form: Form, truth: Mapping[str, Any]) -> None:
         self._server, self._key, self._form, self._truth = server, key, form, truth
         self.said: dict[tuple[int, int], Any] = {}
         self.faults: list[BaseException] = []
+        self.most = 0.0
         self._project: int | None = None
         self._over = threading.Event()
         work = [server.person(n) for n in range(1, people + 1)]
@@ -64,7 +70,9 @@ class Crowd:
         if self._project is None:
             listed = person.get("/api/projects/", include="id,description", page_size=1000)["results"]
             self._project = next((p["id"] for p in listed if self._key in (p["description"] or "")), None)
-        task = None if self._project is None else person.next(self._project)
+        if self._project is None or len(self.said) >= self.most:
+            return False
+        task = person.next(self._project)
         if task is None:
             return False
         payload = self._truth[person.sees(task)]
@@ -84,12 +92,17 @@ def job(
     driver = Driver(folder, task, studio.url, options)
     driver.start()
     try:
-        driver.until(lambda: driver.written > 0)
+        early = rng.randint(1, 1000)
+        driver.until(lambda: driver.written >= early)  # it makes the project, or sends the first tasks
+        driver.kill()
+        driver.start()
         crowd = Crowd(studio, 3, Books(driver.journal.parent).key, form, known)
         try:
-            for _ in range(kills):
-                _kill(driver, crowd, rng.randint(1, MOST_BYTES))
+            for _ in range(kills - 1):
+                _work(driver, crowd, rng)
+                driver.kill()
                 driver.start()
+            crowd.most = math.inf
             driver.finish(lambda: not crowd.faults)
         finally:
             crowd.end()
@@ -98,11 +111,11 @@ def job(
     return folder / "run", crowd
 
 
-def _kill(driver: Driver, crowd: Crowd, more: int) -> None:
-    """Once its journal has so many bytes more."""
-    least = driver.written + more
-    driver.until(lambda: driver.written >= least or bool(crowd.faults))
-    driver.kill()
+def _work(driver: Driver, crowd: Crowd, rng: random.Random) -> None:
+    """Until people have given their share of answers, and a moment longer."""
+    crowd.most += SHARE
+    driver.until(lambda: len(crowd.said) >= crowd.most or bool(crowd.faults))
+    time.sleep(rng.uniform(0, 1.5))
 
 
 def check(root: Path, crowd: Crowd, studio: Server, truth: list[Any]) -> None:
@@ -118,20 +131,20 @@ def check(root: Path, crowd: Crowd, studio: Server, truth: list[Any]) -> None:
     assert len(ours) == len(asked), "a task for each request"
     # A slow server may finish an import for longer than the next driver waits for it.
     assert all(t["is_labeled"] and t["meta"]["gtloop_request"] in asked for t in tasks if t["id"] not in ours)
-    given = {a["id"]: (t["id"], a["completed_by"]) for t in tasks for a in t["annotations"]}
-    # Two people who come at the same moment may both get the last place of a task: the server lets them.
-    assert len(set(given.values())) == len(given) == len(crowd.said) >= 2 * len(asked), "nobody was asked twice"
+    numbers = {studio.person(n).id: n for n in range(1, 4)}
+    given = {a["id"]: (t["id"], numbers[a["completed_by"]]) for t in tasks for a in t["annotations"]}
+    # With SQLite the server keeps an annotation twice where it has to try again, and lets two people have a last place.
+    assert set(given.values()) == crowd.said.keys()
     answers = {a.id: a for some in read_answers(run.store, facts.answer_files).values() for a in some}
     assert sum(ref.rows for ref in facts.answer_files) == len(answers) == 2 * len(asked), "every answer once"
     task = run.task(REGISTRY)
-    numbers = {studio.person(n).id: n for n in range(1, 4)}
     taken = 0
-    for annotation, (number, user) in given.items():
+    for annotation, who in given.items():
         if (answer := answers.get(books.answer_id(annotation))) is not None:
             taken += 1
-            assert answer.worker == books.worker(user)
-            assert answer.active_seconds == 1 + numbers[user]
-            assert _same(task, answer.payload, crowd.said[number, numbers[user]])
+            assert answer.worker == books.worker(studio.person(who[1]).id)
+            assert answer.active_seconds == 1 + who[1]
+            assert _same(task, answer.payload, crowd.said[who])
     assert taken == len(answers)
     names = {item.row: item.name for item in run.items}
     people = {names[label.row]: label for label in run.labels() if label.source == "human"}
@@ -171,7 +184,7 @@ def truth_of(task: str, n: int) -> list[Any]:
     return painted
 
 
-@pytest.mark.parametrize(("task", "n", "kills"), [("bbox", 14, 2), ("classification", 10, 1), ("segmentation", 10, 1)])
+@pytest.mark.parametrize(("task", "n", "kills"), [("bbox", 14, 2), ("classification", 10, 2), ("segmentation", 10, 2)])
 def test_a_job_that_is_killed(studio: Server, tmp_path: Path, task: str, n: int, kills: int) -> None:
     truth = truth_of(task, n)
     root, crowd = job(studio, tmp_path, task, truth, kills, SMALL)

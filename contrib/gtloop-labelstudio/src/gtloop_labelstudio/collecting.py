@@ -33,7 +33,7 @@ KEPT = timedelta(minutes=5)
 """How far a new process may have to look back, besides."""
 RECHECK_S = 600.0
 """How often all unfinished tasks are listed, changed or not, which the first look of a process does too: a server that
-fails half-way through a submission (SQLite: a locked database) keeps the annotation, but no sign that its task changed.
+dies half-way through a submission keeps the annotation, but no sign that its task has changed.
 """
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
