@@ -9,13 +9,15 @@ from typing import Any
 from gtloop.interfaces import Context
 from gtloop.records import Answer, Closed, Item, Request
 from gtloop.registry import Registry
-from gtloop.testing.fakes import CATEGORIES, tiny_items
+from gtloop.testing.fakes import CATEGORIES, SIZE, tiny_items
 
+from gtloop_labelstudio import writing
 from gtloop_labelstudio.annotator import LabelStudio
 from gtloop_labelstudio.options import LabelStudioOptions
 
 PATIENCE_S = 120.0
 WEB = "http://127.0.0.1:1/{name}"
+BOX = {"boxes": [{"category": "drum", "xyxy": [10.0, 20.0, 30.0, 44.0]}]}
 
 
 class Desk:
@@ -93,3 +95,9 @@ class Desk:
 
     def of(self, row: int) -> list[Answer]:
         return [a for a in self.answers.values() if a.request == f"request-{row}"]
+
+
+def drawn(desk: Desk, payload: Any = None) -> list[dict[str, Any]]:
+    """What Label Studio's page sends for a label; of none, for ``BOX``."""
+    assert desk.context.form is not None
+    return writing.write(BOX if payload is None else payload, desk.context.form, SIZE)

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import socket
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, NamedTuple
 
 import httpx
 
-Kind = Literal["busy", "lost", "cut", "slow"]
+Kind = Literal["busy", "lost", "cut", "late", "held"]
+HELD_S = 120.0
+"""Longest that an answer is held back."""
 
 
 class Fault(NamedTuple):
     """What happens to the next call of a method whose path ends so.
 
     ``busy``: 503, not done. ``lost``: the connection breaks before the server hears of it. ``cut``: it is done, but the
-    answer never comes. ``slow``: the answer comes after ``seconds``.
+    answer never comes. ``late``: as ``cut``, but done only after the tasks have been listed once. ``held``: all such
+    calls are done, and their answers come once ``Way.go`` is set.
     """
 
     kind: Kind
     method: str
     path: str
-    seconds: float = 0.0
 
 
 class Way:
@@ -31,6 +33,8 @@ class Way:
     def __init__(self, target: str) -> None:
         self.faults: list[Fault] = []
         self.calls: list[tuple[str, str]] = []
+        self.go = threading.Event()
+        self._listed = threading.Event()
         way = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -49,6 +53,7 @@ class Way:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def close(self) -> None:
+        self.go.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -59,7 +64,7 @@ class Way:
         body = handler.rfile.read(int(handler.headers.get("content-length") or 0))
         path = handler.path.partition("?")[0]
         fault = next((f for f in self.faults if f.method == handler.command and path.endswith(f.path)), None)
-        if fault is not None:
+        if fault is not None and fault.kind != "held":
             self.faults.remove(fault)
         if fault is not None and fault.kind == "lost":
             handler.close_connection = True
@@ -67,12 +72,16 @@ class Way:
         if fault is not None and fault.kind == "busy":
             self._reply(handler, 503, b"", "text/plain")
             return
+        if fault is not None and fault.kind == "late":
+            self._listed.clear()
+            handler.connection.shutdown(socket.SHUT_RDWR)
+            self._listed.wait(HELD_S)
         self.calls.append((handler.command, path))
         headers = {k: v for k, v in handler.headers.items() if k.lower() in ("authorization", "content-type")}
         answer = httpx.request(handler.command, target + handler.path, content=body, headers=headers, timeout=120)
-        if fault is not None and fault.kind == "slow":
-            time.sleep(fault.seconds)
-        if fault is not None and fault.kind == "cut":
+        if fault is not None and fault.kind == "held":
+            self.go.wait(HELD_S)
+        if fault is not None and fault.kind in ("cut", "late"):
             handler.close_connection = True
             return
         self._reply(handler, answer.status_code, answer.content, answer.headers.get("content-type", ""), answer)
@@ -87,3 +96,5 @@ class Way:
         handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
         handler.wfile.write(body)
+        if handler.path.startswith("/api/tasks/?"):
+            self._listed.set()

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import time
+import io
+import re
 from pathlib import Path
-from typing import Any
 
 import pytest
-from desk import Desk
-from faulty import Fault, Way
-from gtloop.errors import ConfigError, GtloopError, Unreachable
-from gtloop.testing.fakes import SIZE, tiny_truth
+from desk import BOX, Desk, drawn
+from driver import SMALL, Driver
+from gtloop.testing.fakes import SIZE, tiny_items, tiny_truth
 from PIL import Image
 from studio import Server
-
-from gtloop_labelstudio import writing
-
-BOX = {"boxes": [{"category": "drum", "xyxy": [10.0, 20.0, 30.0, 44.0]}]}
-
-
-def drawn(desk: Desk, payload: Any = None) -> list[dict[str, Any]]:
-    assert desk.context.form is not None
-    return writing.write(BOX if payload is None else payload, desk.context.form, SIZE)
 
 
 def test_what_people_send_and_what_it_becomes(studio: Server, tmp_path: Path) -> None:
@@ -29,7 +19,7 @@ def test_what_people_send_and_what_it_becomes(studio: Server, tmp_path: Path) ->
     desk = Desk(tmp_path, url=studio.url)
     desk.ask(*(desk.request(row) for row in range(4)))
     one, two = studio.person(1), studio.person(2)
-    one.annotate(desk.task(0), drawn(desk), 12.25)
+    sent = one.annotate(desk.task(0), drawn(desk), 12.25)
     one.annotate(desk.task(1), [])
     two.annotate(desk.task(2), [], skip=True)
     turned = drawn(desk)
@@ -52,6 +42,10 @@ def test_what_people_send_and_what_it_becomes(studio: Server, tmp_path: Path) ->
     desk.again()
     desk.look(0, 1, 2, 3)
     assert desk.answers == before, "from the start, by a new object: the same"
+    changed = one.call("PATCH", f"/api/annotations/{sent['id']}/", json={"result": []})
+    assert changed.is_success, changed.text
+    desk.look_once()
+    assert desk.answers == before, "what was taken in stays"
 
 
 def test_many_people_and_who_does_not_count(studio: Server, tmp_path: Path) -> None:
@@ -150,7 +144,7 @@ def test_masks_and_classes(studio: Server, tmp_path: Path) -> None:
 
 
 def test_images_reach_people(studio: Server, tmp_path: Path, files: Path) -> None:
-    """Uploaded as they are, upright where EXIF turns them, or served from the server's disk."""
+    """Uploaded as they are, upright where EXIF turns them, a rare format as JPEG; at their own address, or on disk."""
     desk = Desk(tmp_path, url=studio.url, image_url=None)
     turned = tmp_path / "images" / "turned.jpg"
     exif = Image.Exif()
@@ -159,17 +153,25 @@ def test_images_reach_people(studio: Server, tmp_path: Path, files: Path) -> Non
     desk.items[1] = desk.items[1].model_copy(
         update={"uri": str(turned), "name": "secret-class/turned.jpg", "width": 40, "height": 20, "orientation": 6}
     )
-    desk.ask(desk.request(0), desk.request(1))
+    rare = tmp_path / "images" / "rare.tif"
+    Image.new("RGB", SIZE, "blue").save(rare)
+    desk.items[2] = desk.items[2].model_copy(update={"uri": str(rare), "name": "secret-class/rare.tif"})
+    web = "http://127.0.0.1:1/a%20folder/web.png"
+    desk.items[3] = desk.items[3].model_copy(update={"uri": web, "name": "web.png"})
+    desk.ask(*(desk.request(row) for row in range(4)))
+    assert studio.owner.get(f"/api/tasks/{desk.task(3)}/")["data"]["image"] == web
+    studio.person(1).annotate(desk.task(3), [])
     seen = {}
-    for _ in range(2):
+    for _ in range(3):
         task = studio.person(1).next(desk.project)
         assert task is not None
         seen[task["id"]] = studio.person(1).call("GET", task["data"]["image"])
         assert "secret" not in task["data"]["image"], "its name tells nothing"
         studio.person(1).annotate(task["id"], [])
+    with Image.open(io.BytesIO(seen[desk.task(2)].content)) as copy:
+        assert copy.format == "JPEG", "browsers show no TIFF"
     assert seen[desk.task(0)].content == Path(desk.items[0].uri).read_bytes()
-    (tmp_path / "copy.jpg").write_bytes(seen[desk.task(1)].content)
-    with Image.open(tmp_path / "copy.jpg") as copy:
+    with Image.open(io.BytesIO(seen[desk.task(1)].content)) as copy:
         assert copy.size == (20, 40)
     served = Desk(files / "photos", url=studio.url, image_url=None, local_root=str(files))
     served.ask(served.request(0))
@@ -179,96 +181,18 @@ def test_images_reach_people(studio: Server, tmp_path: Path, files: Path) -> Non
     assert studio.person(1).call("GET", task["data"]["image"]).content == Path(served.items[0].uri).read_bytes()
 
 
-def test_an_import_whose_answer_is_lost_is_found(studio: Server, tmp_path: Path) -> None:
-    """Whatever breaks on the way, each request is one task of one project."""
-    way = Way(studio.url)
-    try:
-        desk = Desk(tmp_path, url=way.url, patience_s=300, timeout_s=60)
-        way.faults = [
-            Fault("cut", "POST", "/api/projects/"),
-            Fault("busy", "GET", "/api/projects/"),
-            Fault("cut", "POST", "/import"),
-            Fault("lost", "GET", "/api/tasks/"),
-        ]
-        desk.ask(desk.request(0), desk.request(1))
-        assert way.count("POST", "/api/projects/") == 1, "found, not made again"
-        assert way.count("POST", "/import") == 1
-        way.faults = [Fault("lost", "POST", "/import"), Fault("busy", "POST", "/import")]
-        desk.again(patience_s=300).submit([desk.request(row) for row in range(4)])
-        tasks = studio.owner.get("/api/tasks/", project=desk.project, fields="all")["tasks"]
-        assert sorted(t["meta"]["gtloop_request"] for t in tasks) == [f"request-{row}" for row in range(4)]
-        studio.person(1).annotate(desk.task(3), [])
-        way.faults = [Fault("busy", "GET", "/api/tasks/"), Fault("lost", "GET", "/api/tasks/")]
-        desk.look(3)
-    finally:
-        way.close()
-
-
-def test_a_twin_is_taken_back(studio: Server, tmp_path: Path) -> None:
-    """The server went on with an import that had been given up: one of both stays, and no answer is lost."""
-    desk = Desk(tmp_path, url=studio.url)
-    desk.ask(desk.request(0, 2))
-    meta = {"gtloop_request": "request-0"}
-    late = {"data": {"image": "http://127.0.0.1:1/x.png"}, "meta": meta}
-    made = studio.owner.call(
-        "POST", f"/api/projects/{desk.project}/import", params={"return_task_ids": "true"}, json=[late]
-    )
-    (twin,) = made.json()["task_ids"]
-    studio.person(1).annotate(twin, drawn(desk))
-    studio.person(2).annotate(desk.task(0), drawn(desk))
-    desk.look(0)
-    desk.look_once()
-    assert len(desk.of(0)) == 2
-    assert studio.owner.get(f"/api/tasks/{twin}/")["is_labeled"]
-    assert studio.person(3).next(desk.project) is None
-
-
-def test_collect_waits_for_no_server(studio: Server, tmp_path: Path) -> None:
-    way = Way(studio.url)
-    try:
-        desk = Desk(tmp_path, url=way.url)
-        desk.ask(desk.request(0))
-        way.faults = [Fault("slow", "GET", "/api/tasks/", 8.0)]
-        began = time.monotonic()
-        desk.annotator.collect("", 0.1)
-        assert time.monotonic() - began < 6.0
-    finally:
-        way.close()
-
-
-def test_tokens(studio: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Personal tokens with access tokens that run out, legacy ones, and none; none of them is ever told."""
-    desk = Desk(tmp_path, url=studio.url)
-    desk.annotator.check(0)
-    desk.annotator._service._bearer = "eyJ.expired.token"
-    desk.annotator.check(0)
-    secret = studio.owner.personal
-    body = {"api_tokens_enabled": True, "legacy_api_tokens_enabled": True}
-    studio.owner.post("/api/jwt/settings", body)
-    monkeypatch.setenv("OTHER_TOKEN", studio.owner.legacy)
-    desk.again(token_env="OTHER_TOKEN").check(0)
-    studio.owner.post("/api/jwt/settings", {**body, "legacy_api_tokens_enabled": False})
-    with pytest.raises(ConfigError, match="does not take the access token in OTHER_TOKEN"):
-        desk.again(token_env="OTHER_TOKEN").check(0)
-    monkeypatch.setenv("OTHER_TOKEN", secret[:-3] + "abc")
-    with pytest.raises(ConfigError, match="does not take the access token") as e:
-        desk.again(token_env="OTHER_TOKEN").check(0)
-    assert secret[:20] not in str(e.value)
-    monkeypatch.delenv("OTHER_TOKEN")
-    with pytest.raises(ConfigError, match="set OTHER_TOKEN to your access token"):
-        desk.again(token_env="OTHER_TOKEN").check(0)
-    assert all(secret not in path.read_text() for path in tmp_path.rglob("*.jsonl"))
-
-
-def test_a_server_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "0123456789")
-    with pytest.raises(Unreachable, match="GET /api/current-user/whoami fails: ConnectError.*look after the server"):
-        Desk(tmp_path, url="http://127.0.0.1:1").annotator.check(0)
-
-
-def test_a_project_that_is_gone(studio: Server, tmp_path: Path) -> None:
-    desk = Desk(tmp_path, url=studio.url)
-    desk.ask(desk.request(0))
-    assert studio.owner.call("DELETE", f"/api/projects/{desk.project}/").is_success
-    with pytest.raises(GtloopError, match="is gone or another's"):
-        desk.again().submit([desk.request(1)])
+def test_a_run_that_does_not_wait(studio: Server, tmp_path: Path) -> None:
+    """It says where people label, and ends; the same command takes in what they said, and asks for more."""
+    tiny_items(tmp_path / "images", 10)
+    driver = Driver(tmp_path, "classification", studio.url, SMALL, wait=False)
+    driver.start()
+    said = driver.finish(code=3)
+    found = re.search(rf"label at {studio.url}/projects/([0-9]+)", said)
+    assert found is not None, said
+    for person in (studio.person(1), studio.person(2)):
+        while (task := person.next(int(found[1]))) is not None:
+            choice = {"from_name": "category", "to_name": "image", "type": "choices", "value": {"choices": ["drum"]}}
+            person.annotate(task["id"], [choice])
+    driver.start()
+    assert "2 images answered, 2 labelled by people so far" in driver.finish(code=3)
+    assert studio.person(3).next(int(found[1])) is not None

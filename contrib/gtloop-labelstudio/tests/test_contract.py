@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 from gtloop.interfaces import Annotator
 from gtloop.records import Request
-from gtloop.testing import AnnotatorContract
+from gtloop.testing import AnnotatorContract, checks_annotator
 from gtloop.testing.fakes import tiny_truth
 from studio import Server
 
@@ -26,6 +26,9 @@ PATIENCE_S = 120.0
 def _server(studio: Server) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABEL_STUDIO_API_KEY", studio.owner.personal)
+        # A look is several calls of a real server: on a busy machine it may take longer than the checks' usual limits.
+        patch.setattr(checks_annotator, "PATIENCE_S", PATIENCE_S)
+        patch.setattr(checks_annotator, "SLACK_S", PATIENCE_S)
         _SERVER.append(studio)
         yield
         _SERVER.clear()

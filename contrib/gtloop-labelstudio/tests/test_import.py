@@ -63,3 +63,14 @@ def _form(task: str, primitive: Primitive) -> Any:
 
 def _rounded(payload: Any) -> Any:
     return json.loads(json.dumps(payload), parse_float=lambda text: round(float(text), 6))
+
+
+@pytest.mark.parametrize("kind", sorted(forms.CONTROLS))
+def test_the_server_takes_every_form(studio: Server, kind: str) -> None:
+    categories = () if kind == "text" else ('a "b" & <c>', "d")
+    form = _form("any", Primitive(kind=kind, name=kind, categories=categories, multiple=True))
+    given = {"label_config": forms.configuration(form)}
+    told = studio.owner.call("POST", "/api/projects/validate/", json=given)
+    assert told.status_code == 204, told.text
+    project = studio.owner.post("/api/projects/", {"title": f"form of a {kind}", **given})
+    assert set(forms.labels(form.primitives[0])) <= set(project["parsed_label_config"][kind].get("labels", ()))

@@ -157,6 +157,10 @@ class Books:
         """Open requests without a task, in the order in which they were asked."""
         return [a for a in self.asked.values() if a.open and a.task is None]
 
+    def unfinished(self) -> list[int]:
+        """Tasks, twins too, whose request is not closed."""
+        return [task for task, request in self.of_task.items() if not self.asked[request].closed]
+
     def orders(self) -> list[Order]:
         """What the server has to be told: more people to ask about a task, or nobody any more."""
         found = [Order(self.of_task[task], task, 1, over=True, twin=True) for task in sorted(self.twins)]

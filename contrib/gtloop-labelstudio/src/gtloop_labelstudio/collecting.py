@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any, NamedTuple
 
 from gtloop.errors import Unreachable
@@ -30,6 +31,10 @@ MARGIN = timedelta(minutes=1)
 """A look begins so long before the last one did: others see a change only once it is committed."""
 KEPT = timedelta(minutes=5)
 """How far a new process may have to look back, besides."""
+RECHECK_S = 600.0
+"""How often all unfinished tasks are listed, changed or not, which the first look of a process does too: a server that
+dies half-way through a submission keeps the annotation, but no sign that its task has changed.
+"""
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -47,7 +52,7 @@ class Collecting:
         self._options, self._context, self._service, self._books = options, context, service, books
         self._news: queue.SimpleQueue[Page | dict[str, Any] | _Done] = queue.SimpleQueue()
         self._looking = False
-        self._due = -1e9  # by the monotonic clock
+        self._due = self._rechecked = -1e9  # by the monotonic clock
         self._failing: float | None = None
         self._ending: list[str] = []
         self._since = datetime.fromisoformat(books.looked) if books.looked else LONG_AGO
@@ -88,16 +93,20 @@ class Collecting:
             self._finish(_Done())
             return
         since = (self._since - MARGIN).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        given = (project, since, self._books.orders())
+        recheck: list[int] = []
+        if time.monotonic() - self._rechecked >= RECHECK_S:
+            recheck, self._rechecked = self._books.unfinished(), time.monotonic()
+        given = (project, since, self._books.orders(), recheck)
         self._looking = True
         threading.Thread(target=self._look, args=given, name="labelstudio", daemon=True).start()
 
-    def _look(self, project: int, since: str, orders: Sequence[Order]) -> None:
+    def _look(self, project: int, since: str, orders: Sequence[Order], recheck: Sequence[int]) -> None:
         at: datetime | None = None
         try:
             for order in orders:
                 self._news.put(tell(self._service, order))
-            for page in self._service.tasks(project, FIELDS, "updated_at", since):
+            changed = self._service.tasks(project, FIELDS, "updated_at", since)
+            for page in chain(changed, self._service.those(project, FIELDS, recheck)):
                 at = at or page.at
                 self._news.put(page)
         except Exception as e:  # ``_finish`` raises it, where somebody hears it
@@ -108,6 +117,7 @@ class Collecting:
     def _finish(self, end: _Done) -> None:
         self._looking, self._due = False, time.monotonic() + self._options.poll_s
         if end.fault is not None:
+            self._rechecked = -1e9
             self._failing = self._failing or time.monotonic()
             if isinstance(end.fault, Unreachable) and time.monotonic() - self._failing < self._options.patience_s:
                 return

@@ -24,8 +24,8 @@ from gtloop_labelstudio.service import Refused, Service, Unsure
 
 REQUEST = "gtloop_request"
 """Key in the ``meta`` of a task."""
-FINISH_S = 5.0
-"""How long the server may go on with an import whose answer was lost, before it is repeated."""
+FINISH_S = 10.0
+"""How long the server may go on with an import whose answer was lost, or whose process died, before it is repeated."""
 MODEL = "gtloop"
 """What predictions are said to come from; the project shows those of one name only."""
 
@@ -48,7 +48,7 @@ class Posting:
         if waiting:
             project = self._projects.open(waiting[0].request.answers)
             if self._books.tried:
-                self._adopt(project)
+                self._find(waiting[0], project)
             until = time.monotonic() + self._options.patience_s
             while waiting := self._books.unposted():
                 try:
@@ -79,10 +79,12 @@ class Posting:
 
     def _find(self, first: Asked, project: int) -> None:
         """Give the server time to finish what it may still be doing; what it then does not have is to be sent again."""
-        rest = time.monotonic() + FINISH_S
-        while first.task is None and time.monotonic() < rest:
+        end = time.monotonic() + FINISH_S
+        self._adopt(project)
+        while first.task is None and time.monotonic() < end:
             time.sleep(0.5)
             self._adopt(project)
+        self._books.write({"sent": False})
 
     def _adopt(self, project: int) -> None:
         """Write down tasks that were made, but whose ids never came."""
@@ -93,7 +95,7 @@ class Posting:
                 request = (task["meta"] or {}).get(REQUEST)
                 if request in self._books.asked and task["id"] not in self._books.of_task:
                     fresh.append({**self._posted(task["id"], request), "overlap": task["overlap"]})
-        self._books.write(*fresh, {"sent": False})
+        self._books.write(*fresh)
 
     def _task(self, request: Request, address: str) -> dict[str, Any]:
         task: dict[str, Any] = {"data": {forms.IMAGE: address}, "meta": {REQUEST: request.id}}

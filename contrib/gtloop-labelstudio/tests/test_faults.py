@@ -1,0 +1,156 @@
+"""What goes wrong between gtloop and a real server: nothing is asked twice, lost, or told to those who may not know."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from desk import Desk, drawn
+from faulty import Fault, Way
+from gtloop.errors import ConfigError, GtloopError, Unreachable
+from studio import Server
+
+from gtloop_labelstudio.service import Unsure
+
+
+def test_an_import_whose_answer_is_lost_is_found(studio: Server, tmp_path: Path) -> None:
+    """Whatever breaks on the way, each request is one task of one project."""
+    way = Way(studio.url)
+    try:
+        desk = Desk(tmp_path, url=way.url, patience_s=300, timeout_s=60)
+        way.faults = [
+            Fault("cut", "POST", "/api/projects/"),
+            Fault("busy", "GET", "/api/projects/"),
+            Fault("cut", "POST", "/import"),
+            Fault("lost", "GET", "/api/tasks/"),
+        ]
+        desk.ask(desk.request(0), desk.request(1))
+        assert way.count("POST", "/api/projects/") == 1, "found, not made again"
+        assert way.count("POST", "/import") == 1
+        way.faults = [Fault("lost", "POST", "/import"), Fault("busy", "POST", "/import")]
+        desk.again(patience_s=300).submit([desk.request(row) for row in range(4)])
+        tasks = studio.owner.get("/api/tasks/", project=desk.project, fields="all")["tasks"]
+        assert sorted(t["meta"]["gtloop_request"] for t in tasks) == [f"request-{row}" for row in range(4)]
+        studio.person(1).annotate(desk.task(3), [])
+        way.faults = [Fault("busy", "GET", "/api/tasks/"), Fault("lost", "GET", "/api/tasks/")]
+        desk.look(3)
+    finally:
+        way.close()
+
+
+def test_an_import_that_outlives_its_process_is_waited_for(studio: Server, tmp_path: Path) -> None:
+    """A driver is killed while the server is at work on its import; the next one finds nothing at first."""
+    way = Way(studio.url)
+    try:
+        desk = Desk(tmp_path, url=way.url)
+        desk.ask(desk.request(0))
+        desk.annotator._books.ask([desk.request(1)])
+        way.faults = [Fault("late", "POST", "/import")]
+        with pytest.raises(Unsure):
+            desk.annotator._posting._import(desk.annotator._books.unposted(), desk.project)
+        desk.again().submit([desk.request(1)])
+        assert way.count("POST", "/import") == 2, "not sent again"
+        tasks = studio.owner.get("/api/tasks/", project=desk.project, fields="all")["tasks"]
+        assert sorted(t["meta"]["gtloop_request"] for t in tasks) == ["request-0", "request-1"]
+    finally:
+        way.close()
+
+
+def test_a_twin_is_taken_back(studio: Server, tmp_path: Path) -> None:
+    """The server went on with an import that had been given up: one of both stays, and no answer is lost."""
+    desk = Desk(tmp_path, url=studio.url)
+    desk.ask(desk.request(0, 2))
+    meta = {"gtloop_request": "request-0"}
+    late = {"data": {"image": "http://127.0.0.1:1/x.png"}, "meta": meta}
+    made = studio.owner.call(
+        "POST", f"/api/projects/{desk.project}/import", params={"return_task_ids": "true"}, json=[late]
+    )
+    (twin,) = made.json()["task_ids"]
+    studio.person(1).annotate(twin, drawn(desk))
+    studio.person(2).annotate(desk.task(0), drawn(desk))
+    desk.look(0)
+    desk.look_once()
+    assert len(desk.of(0)) == 2
+    assert studio.owner.get(f"/api/tasks/{twin}/")["is_labeled"]
+    assert studio.person(3).next(desk.project) is None
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_an_answer_that_the_server_half_saves_is_found(
+    studio: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restarted: bool
+) -> None:
+    """It dies half-way: the annotation is kept, and counts for it, but the task shows no change."""
+    desk = Desk(tmp_path, url=studio.url)
+    desk.ask(desk.request(0))
+    desk.look_once()
+    with closing(sqlite3.connect(studio.folder / "label_studio.sqlite3", timeout=60, isolation_level=None)) as database:
+        database.execute("UPDATE task SET updated_at = '2020-01-01 00:00:00' WHERE id = ?", [desk.task(0)])
+        stop = f"WHEN OLD.id = {desk.task(0)} BEGIN SELECT RAISE(ABORT, 'it dies'); END"
+        database.execute(f"CREATE TRIGGER dies BEFORE UPDATE ON task {stop}")
+        body = {"result": drawn(desk), "lead_time": 2.5}
+        told = studio.person(1).call("POST", f"/api/tasks/{desk.task(0)}/annotations/", json=body)
+        database.execute("DROP TRIGGER dies")
+    assert told.status_code == 500
+    assert studio.person(2).next(desk.project) is None, "the server counts it"
+    if restarted:
+        desk.again()
+    else:
+        monkeypatch.setattr("gtloop_labelstudio.collecting.RECHECK_S", 0.0)
+    desk.look(0)
+    assert [a.active_seconds for a in desk.of(0)] == [2.5]
+
+
+def test_collect_waits_for_no_server(studio: Server, tmp_path: Path) -> None:
+    """A look that hangs keeps the run from nothing; it is only slow, and what it brings counts."""
+    way = Way(studio.url)
+    try:
+        desk = Desk(tmp_path, url=way.url)
+        desk.ask(desk.request(0))
+        studio.person(1).annotate(desk.task(0), drawn(desk))
+        way.faults = [Fault("held", "GET", "/api/tasks/")]
+        assert not desk.annotator.collect("", 0.1).answers, "back before the server has answered"
+        way.go.set()
+        desk.look(0)
+        assert len(desk.of(0)) == 1
+    finally:
+        way.close()
+
+
+def test_tokens(studio: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Personal tokens with access tokens that run out, legacy ones, and none; none of them is ever told."""
+    desk = Desk(tmp_path, url=studio.url)
+    desk.annotator.check(0)
+    desk.annotator._service._bearer = "eyJ.expired.token"
+    desk.annotator.check(0)
+    secret = studio.owner.personal
+    body = {"api_tokens_enabled": True, "legacy_api_tokens_enabled": True}
+    studio.owner.post("/api/jwt/settings", body)
+    monkeypatch.setenv("OTHER_TOKEN", studio.owner.legacy)
+    desk.again(token_env="OTHER_TOKEN").check(0)
+    studio.owner.post("/api/jwt/settings", {**body, "legacy_api_tokens_enabled": False})
+    with pytest.raises(ConfigError, match="does not take the access token in OTHER_TOKEN"):
+        desk.again(token_env="OTHER_TOKEN").check(0)
+    monkeypatch.setenv("OTHER_TOKEN", secret[:-3] + "abc")
+    with pytest.raises(ConfigError, match="does not take the access token") as e:
+        desk.again(token_env="OTHER_TOKEN").check(0)
+    assert secret[:20] not in str(e.value)
+    monkeypatch.delenv("OTHER_TOKEN")
+    with pytest.raises(ConfigError, match="set OTHER_TOKEN to your access token"):
+        desk.again(token_env="OTHER_TOKEN").check(0)
+    assert all(secret not in path.read_text() for path in tmp_path.rglob("*.jsonl"))
+
+
+def test_a_server_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "0123456789")
+    with pytest.raises(Unreachable, match="GET /api/current-user/whoami fails: ConnectError.*look after the server"):
+        Desk(tmp_path, url="http://127.0.0.1:1").annotator.check(0)
+
+
+def test_a_project_that_is_gone(studio: Server, tmp_path: Path) -> None:
+    desk = Desk(tmp_path, url=studio.url)
+    desk.ask(desk.request(0))
+    assert studio.owner.call("DELETE", f"/api/projects/{desk.project}/").is_success
+    with pytest.raises(GtloopError, match="is gone or another's"):
+        desk.again().submit([desk.request(1)])
