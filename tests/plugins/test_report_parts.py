@@ -29,9 +29,10 @@ from gtloop_plugins.commands.reporting import (
     panels,
     picks,
     pictures,
+    promising,
 )
 
-PROMISE = {"kind": "selective", "target": 0.6, "max_loss": None}
+PROMISE = {"kind": "selective", "target": 0.6, "max_loss": None, "certified": 0.61, "certified_rest": None}
 
 
 @pytest.fixture(scope="module")
@@ -97,11 +98,27 @@ class TestMeasure:
     def test_promise_of_a_loss_counts_all_items_and_human_labels_as_right(self) -> None:
         machine = [measured(0, 0.5), measured(1, 0.7), measured(2, 0.1, source="human")]
         items = {"total": 10, "aliases": 1, "quarantined": 1}
-        promise = {"kind": "dataset", "target": 0.6, "max_loss": 0.1}
+        promise = PROMISE | {"kind": "dataset", "max_loss": 0.1}
         found = measure.outcome(promise, machine, items)
         assert found["true"] == pytest.approx(1 - 0.8 / 8)
         assert found["kept"]
         assert measure.outcome(promise | {"max_loss": 0.09}, machine, items)["kept"] is False
+
+    def test_what_is_not_certified_can_be_neither_kept_nor_broken(self) -> None:
+        items = {"total": 10, "aliases": 0, "quarantined": 0}
+        found = measure.outcome(PROMISE | {"certified": None}, [measured(0, 0.7)], items)
+        assert found == {"true": pytest.approx(0.7), "true_n": 1, "kept": None}
+
+    def test_labels_that_another_service_made_are_not_promised(self) -> None:
+        items = {"total": 10, "aliases": 0, "quarantined": 0}
+        labels = [measured(0, 1.0), measured(1, 0.5)]
+        labels[1] = replace(labels[1], label=labels[1].label.model_copy(update={"iteration": 2}))
+        part = PROMISE | {"certified": None, "certified_rest": 0.61}
+        assert measure.outcome(part, labels, items, unproven=1) == {"true": 0.5, "true_n": 1, "kept": False}
+        assert measure.outcome(part | {"certified_rest": None}, labels, items, unproven=2)["true"] is None
+        of_all = part | {"kind": "dataset", "max_loss": 0.1}
+        found = measure.outcome(of_all, labels, items, unproven=1)
+        assert (found["true"], found["kept"]) == (pytest.approx(0.95), None)
 
     def test_groups_by_confidence(self) -> None:
         confidence = np.array([0.1, 0.9, 0.5, 0.7])
@@ -208,6 +225,74 @@ class TestPanels:
 
     def test_without_a_truth_there_are_no_figures(self) -> None:
         assert "figures" not in {p.name for p in panels.plots(self.facts(None), ("sky", "road", "car"))}
+
+
+class TestPromise:
+    """What the page says of the promise, for the states that it can be in."""
+
+    @staticmethod
+    def said(machine: int = 10, state: str = "finished", **given: Any) -> dict[str, Any]:
+        promise = PROMISE | {"metric": "mean IoU", "rule": "exact", "exact": True, "delta": 0.1, "unproven": 0}
+        promise |= {"estimated": None, "measured": None, "true": None, "true_n": 0, "kept": None, "certificates": []}
+        return promising.promised({"promise": promise | given, "items": {"machine": machine}, "state": state})
+
+    def test_what_is_certified_is_so(self) -> None:
+        found = self.said(true=0.7, true_n=10, kept=True)
+        assert found["words"] == (
+            "The mean IoU of the machine labels is at least 0.6, except with a probability of at most 0.1, shown by "
+            "an exact test."
+        )
+        assert found["verdict"] == ("Kept: in truth, mean IoU 0.700.", "kept")
+        assert found["scale"].endswith("the dashed line is what was promised, 0.600.")
+
+    @pytest.mark.parametrize("machine", [0, 10])
+    def test_what_is_not_certified_is_only_asked_for(self, machine: int) -> None:
+        found = self.said(machine, certified=None, unproven=machine)
+        assert found["words"] == (
+            "The mean IoU of the machine labels is to be at least 0.6, except with a probability of at most 0.1; "
+            "nothing is certified."
+        )
+        assert found["verdict"][1] == "open"
+        assert found["scale"].endswith("the dashed line is what was asked for, 0.600.")
+
+    def test_without_a_certificate_there_is_no_verdict(self) -> None:
+        audit = {"measured": 0.48, "audit": {"audited": 12}}
+        assert self.said(certified=None, true=1.0, true_n=10, **audit)["verdict"] == (
+            "Nothing is certified, so nothing is promised; against the truth, mean IoU 1.000; an audit of 12 measured "
+            "0.480.",
+            "open",
+        )
+        assert "measured 0.480" in self.said(0, "running", certified=None, **audit)["verdict"][0]
+
+    def test_a_part_that_is_certified_has_a_verdict_of_its_own(self) -> None:
+        found = self.said(certified=None, certified_rest=0.61, unproven=4, true=0.7, true_n=6, kept=True)
+        assert found["words"].endswith("; this is certified of a part of them.")
+        assert found["verdict"][1] == "kept"
+        assert "6 of 8" in self.said(12, certified=None, certified_rest=0.61, unproven=4, true_n=6)["verdict"][0]
+
+    def test_the_rule_of_the_plain_mean_claims_nothing(self) -> None:
+        words = self.said(certified=None, rule="empirical")["words"]
+        assert words.startswith("The mean IoU of the machine labels is to be at least 0.6. The rule in use")
+
+    def test_numbers_say_what_they_are_measured_against(self) -> None:
+        found = self.said(estimated=0.7, true=0.8, true_n=3)
+        assert [(name, said.rpartition("against ")[2]) for name, _, said in found["numbers"]] == [
+            ("certified", "labels of people"),
+            ("estimated", "labels of people"),
+            ("true", "the truth, 3 images"),
+        ]
+
+    @pytest.mark.parametrize(
+        ("state", "driven", "reopened", "said"),
+        [
+            ("running", True, False, "running"),
+            ("running", False, False, "stopped"),
+            ("running", False, True, "wants to go on"),
+            ("finished", False, False, "finished"),
+        ],
+    )
+    def test_a_run_that_nobody_drives_does_not_run(self, state: str, driven: bool, reopened: bool, said: str) -> None:
+        assert page._state({"state": state, "driven": driven, "reopened": reopened}) == said
 
 
 class TestByCategory:

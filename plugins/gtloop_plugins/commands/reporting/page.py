@@ -22,18 +22,11 @@ from gtloop_plugins.commands.reporting.groups import called
 from gtloop_plugins.commands.reporting.measure import Facts
 from gtloop_plugins.commands.reporting.panels import Plot, plots
 from gtloop_plugins.commands.reporting.picks import unlabelled
+from gtloop_plugins.commands.reporting.promising import promised, unlooked
 
 if TYPE_CHECKING:
     from gtloop.interfaces import Task
     from gtloop.opened import Run
-
-RULES = {
-    "exact": ", except with a probability of at most {delta:g}, shown by an exact test.",
-    "cross-fitted": ", except with a probability of about {delta:g}, shown by a test on cross-fitted labels.",
-    "ttest": ", except with a probability of about {delta:g}, shown by a t test.",
-    "empirical": ". The rule in use takes the plain mean of the validation images and certifies nothing.",
-}
-
 
 SHOWN_PEOPLE = 50
 """Workers in the table of people; ``gtloop workers`` has all."""
@@ -106,8 +99,9 @@ def build_page(facts: Facts, run: Run, task: Task, shown: Sequence[Shown]) -> st
         version=gtloop.__version__,
         colours={"human": HUMAN, "machine": MACHINE, "truth": TRUTH},
         tiles=_tiles(s),
-        promise=_promise(s),
-        unlooked=_unlooked(s, run),
+        state=_state(s),
+        promise=promised(s),
+        unlooked=unlooked(s, run),
         plots=shown,
         galleries=pictures,
         contents=[
@@ -155,68 +149,11 @@ def _tiles(s: dict[str, Any]) -> list[tuple[str, str, str]]:
     return tiles
 
 
-def _promise(s: dict[str, Any]) -> dict[str, Any]:
-    """What was promised, in words, and its four numbers on one scale."""
-    p, machine = s["promise"], s["items"]["machine"]
-    selective = p["kind"] == "selective"
-    least = p["target"] if selective else 1 - p["max_loss"]
-    quality = f"mean {p['metric']}" if not p["metric"].startswith("mean") else p["metric"]
-    words = (
-        f"The {quality} of the machine labels is at least {least:g}"
-        if selective
-        else f"The mean loss over all images, where labels of people count as right, is at most {p['max_loss']:g}"
-    )
-    tested = [c for c in p["certificates"] if c["threshold"] is not None]
-    rule = "cross-fitted" if p["rule"] == "exact" and not p["exact"] else p["rule"]
-    n = sum(c["n"] for c in tested)
-    numbers = [
-        ("certified", p["certified"], "at least, by the test"),
-        ("estimated", p["estimated"], f"from {n:,} validation images at or above the threshold"),
-        ("measured", p["measured"], "by people, in an audit"),
-        ("true", p["true"], f"against the truth, {p['true_n']:,} images"),
-    ]
-    return {
-        "words": words + RULES[rule].format(delta=p["delta"]),
-        "least": least,
-        "scale": f"Numbers are the {quality} of the machine labels." if selective else "Numbers are 1 - mean loss.",
-        "numbers": [n for n in numbers if n[1] is not None],
-        "verdict": _verdict(p, machine, quality, s["state"] == "finished"),
-    }
-
-
-def _verdict(p: dict[str, Any], machine: int, quality: str, finished: bool) -> tuple[str, str]:
-    """One sentence about how it ended, and ``kept``, ``broken`` or ``open``."""
-    if void := next((c["void"] for c in p["certificates"] if c["void"]), ""):
-        return f"Broken, and withdrawn: {void}.", "broken"
-    if not machine:
-        still = "Nothing was labelled by machine, so there is nothing to keep."
-        return still if finished else "Nothing is labelled by machine yet.", "open"
-    if p["kept"] is None:
-        known = (
-            "There is no truth to hold it against"
-            if not p["true_n"]
-            else f"The truth covers {p['true_n']} of {machine}"
-        )
-        if p["measured"] is not None:
-            return f"{known}; an audit of {p['audit']['audited']} measured {p['measured']:.3f}.", "open"
-        return f"{known}; an audit measures it.", "open"
-    true = f"{quality} {p['true']:.3f}" if p["kind"] == "selective" else f"mean loss {1 - p['true']:.3f}"
-    return (f"Kept: in truth, {true}.", "kept") if p["kept"] else (f"Broken: in truth, {true}.", "broken")
-
-
-def _unlooked(s: dict[str, Any], run: Run) -> str:
-    """Why no model was tested; empty where one was."""
-    if s["promise"]["looks"]:
-        return ""
-    late = run.settings.loop.certify == "late"
-    due = f"after {run.state.facts.plan['look_at'][0]:,} images" if late else "after the first model"
-    if s["state"] == "finished":
-        return (
-            f"Finished without a look: the first was due {due}; people had labelled all by then. No model was tested."
-        )
-    if s["state"] == "cancelled":
-        return f"Cancelled before the first look, which was due {due}. No model was tested."
-    return f"No look yet: the first is due {due}. The machine labels nothing before its labels are tested."
+def _state(s: dict[str, Any]) -> str:
+    """Of the run, as ``gtloop status`` says it to people: one that nobody drives does not run."""
+    if s["state"] != "running" or s["driven"]:
+        return str(s["state"])
+    return "wants to go on" if s["reopened"] else "stopped"
 
 
 def _people(facts: Facts) -> dict[str, Any] | None:
