@@ -483,6 +483,15 @@ class TestFigures:
         assert b"<svg" in first[:500]
         assert not re.search(rb"dc:date|[Mm]atplotlib v", first), "when, by what"
 
+    def test_one_layout_does_for_both_themes_and_both_forms(self) -> None:
+        quality = {"human": np.array([0.2, 0.9]), "machine": np.array([0.5])}
+        draw = figures.histogram(quality, 0.6, "mean IoU")
+        found = plots.render_all(draw, (6, 2))
+        assert found.light == plots.render(draw, plots.LIGHT, (6, 2))
+        assert found.dark == plots.render(draw, plots.DARK, (6, 2))
+        assert found.svg == plots.render(draw, plots.LIGHT, (6, 2), "svg")
+        assert found == plots.render_all(draw, (6, 2))
+
     def test_confusion_matrices_say_their_error_and_their_size(self) -> None:
         from matplotlib.figure import Figure
 

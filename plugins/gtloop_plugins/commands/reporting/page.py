@@ -16,7 +16,7 @@ import gtloop
 from gtloop.errors import UsageError
 from gtloop.files import write_atomic
 from gtloop.money import usd
-from gtloop.plots import DARK, HUMAN, LIGHT, MACHINE, TRUTH, render
+from gtloop.plots import HUMAN, MACHINE, TRUTH, render_all
 from gtloop_plugins.commands.reporting.galleries import galleries
 from gtloop_plugins.commands.reporting.groups import called
 from gtloop_plugins.commands.reporting.measure import Facts
@@ -52,14 +52,12 @@ def write_report(facts: Facts, run: Run, task: Task, folder: Path) -> Path:
     Raises:
         UsageError: The folder can't be written.
     """
-    drawn = [
-        (p, render(p.draw, LIGHT, p.size), render(p.draw, DARK, p.size)) for p in plots(facts, run.settings.run.classes)
-    ]
-    page = build_page(facts, run, task, [_shown(*d) for d in drawn])
+    drawn = [(plot, render_all(plot.draw, plot.size)) for plot in plots(facts, run.settings.run.classes)]
+    page = build_page(facts, run, task, [_shown(plot, of.light, of.dark) for plot, of in drawn])
     try:
-        for plot, light, _ in drawn:
-            write_atomic(folder / f"{plot.name}.png", light)
-            write_atomic(folder / f"{plot.name}.svg", render(plot.draw, LIGHT, plot.size, "svg"))
+        for plot, of in drawn:
+            write_atomic(folder / f"{plot.name}.png", of.light)
+            write_atomic(folder / f"{plot.name}.svg", of.svg)
         write_atomic(folder / "index.html", page.encode("utf-8", "surrogateescape"))
     except OSError as e:
         raise UsageError(f"cannot write {folder}: {e.strerror or e}; choose another place with --out") from e
@@ -75,7 +73,7 @@ def _data_uri(png: bytes) -> str:
     from PIL import Image
 
     out = io.BytesIO()
-    Image.open(io.BytesIO(png)).convert("RGB").save(out, format="WEBP", lossless=True, quality=60, method=3)
+    Image.open(io.BytesIO(png)).convert("RGB").save(out, format="WEBP", lossless=True, quality=60, method=1)
     return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode()
 
 
