@@ -17,6 +17,11 @@ Floats = NDArray[np.float64]
 GROUPS = 10
 """Groups of equal size by confidence: deciles, where there are enough labels."""
 SOURCES = ("human", "machine")
+CALLED = {
+    **{"iou": "IoU", "miou": "mIoU", "matched_iou": "matched IoU", "balanced": "balanced accuracy"},
+    **{"ap": "AP", "ap50": "AP50", "ap75": "AP75"},
+}
+"""Figures of merit by the names that they have in papers, where a task's name for them is another."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def by_confidence(confidence: Floats, quality: Floats, groups: int = GROUPS) -> 
 
 def called(figure: str) -> str:
     """A figure of merit in words."""
-    return {"iou": "IoU", "miou": "mIoU"}.get(figure, figure.replace("_", " "))
+    return CALLED.get(figure, figure.replace("_", " "))
 
 
 def by_figure(figures: Mapping[str, float | None]) -> dict[str, dict[str, float | None]]:

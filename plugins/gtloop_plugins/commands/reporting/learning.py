@@ -119,6 +119,8 @@ def learning(shown: Sequence[Lesson], target: float | None, metric: str) -> Draw
         ax.set_ylim(*room([q - e for _, q, e in known] + [q for _, q in held]))
         ax.margins(x=0.08)
         whole(ax)
+        if len(at := {m.fit.examples for m in shown if m.quality is not None or m.fit.out_of_fold is not None}) == 1:
+            ax.set_xticks(list(at))
         legend(ax)
 
     return draw

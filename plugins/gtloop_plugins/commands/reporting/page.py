@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -23,6 +22,7 @@ from gtloop_plugins.commands.reporting.measure import Facts
 from gtloop_plugins.commands.reporting.panels import Plot, plots
 from gtloop_plugins.commands.reporting.picks import unlabelled
 from gtloop_plugins.commands.reporting.promising import promised, unlooked
+from gtloop_plugins.commands.reporting.recipe import again
 
 if TYPE_CHECKING:
     from gtloop.interfaces import Task
@@ -116,7 +116,7 @@ def build_page(facts: Facts, run: Run, task: Task, shown: Sequence[Shown]) -> st
         evaluation=evaluation,
         by_category=_by_category(s),
         settings=facts.recipe,
-        again=f"gtloop run --config {shlex.quote(str(run.root / 'run.toml'))} --run NEW",
+        again=again(run),
         truth=facts.truth,
     )
 

@@ -70,8 +70,8 @@ def _verdict(p: dict[str, Any], machine: int, quality: str, finished: bool) -> t
         return f"Broken, and withdrawn: {void}.", "broken"
     measured = "" if p["measured"] is None else f"; an audit of {p['audit']['audited']} measured {p['measured']:.3f}"
     if not machine:
-        still = "Nothing is labelled by machine, so there is nothing to keep"
-        return f"{still}{measured}." if finished else f"Nothing is labelled by machine yet{measured}.", "open"
+        rest = ", so there is nothing to keep" if finished else "" if p["looks"] else " yet"
+        return f"Nothing is labelled by machine{rest}{measured}.", "open"
     if p["true"] is None:
         true = ""
     else:
