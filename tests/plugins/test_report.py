@@ -195,7 +195,7 @@ class TestPage:
     def test_boxes(self, boxes: Path, registry: Registry, tmp_path: Path) -> None:
         html = self.html(registry, boxes, tmp_path)
         plots = {"money", "iterations", "cost", "learning", "quality", "confidence", "objects", "categories"}
-        plots |= {"categories-iterations", "pace", "people"}
+        plots |= {"categories-iterations", "figures", "pace", "people"}
         assert {p.name for p in tmp_path.iterdir()} == {
             "index.html",
             *(f"{n}.{e}" for n in plots for e in ("png", "svg")),
@@ -217,6 +217,8 @@ class TestPage:
         html = self.html(registry, classes, tmp_path)
         assert (tmp_path / "confusion.png").exists()
         assert not (tmp_path / "objects.png").exists()
+        assert "Images of every category by who" in html
+        assert re.search(r"answers: \d × (crate|drum)", html), "answers that can't be drawn"
         assert '<td class="l">crate</td>' in html
 
     def test_masks(self, painted: Path, registry: Registry, tmp_path: Path) -> None:

@@ -20,9 +20,11 @@ from gtloop.registry import Registry
 from gtloop.testing.fakes import CATEGORIES
 from gtloop_plugins.commands.reporting import (
     categories,
+    crowd,
     figures,
     galleries,
     groups,
+    marks,
     measure,
     overlays,
     page,
@@ -42,6 +44,9 @@ def registry() -> Registry:
 
 def box(x: float, category: str = "crate") -> dict[str, Any]:
     return {"category": category, "xyxy": [x, 0, x + 10, 10]}
+
+
+WIDE = {"category": "crate", "xyxy": [200, 300, 1500, 1200]}
 
 
 def mask(index: Any, names: tuple[str, ...] = ("sky", "road", "car")) -> dict[str, Any]:
@@ -182,6 +187,15 @@ class TestMeasure:
         assert found["crate"] == {"human": 0, "machine": 2, "truth": 0}
         assert found["drum"] == {"human": 0, "machine": 1, "truth": 1}
 
+    def test_how_sure_each_category_is_of_its_boxes_or_of_its_labels(self) -> None:
+        sure = {"boxes": [box(0) | {"confidence": 0.9}, box(20) | {"confidence": 0.5}, box(40, "drum")]}
+        labels = [measure.Measured(label(0, sure, confidence=0.2), None, None, 3, None)]
+        labels.append(measure.Measured(label(1, {"boxes": [box(0)]}, "human", 0.6), None, None, 1, None))
+        assert groups.category_confidence(labels) == {
+            "crate": {"machine": pytest.approx(0.7), "human": 0.6},
+            "drum": {"machine": 0.2},
+        }
+
     def test_names_are_found_in_every_known_shape_and_in_no_other(self) -> None:
         assert groups.names_in({"boxes": [box(0), box(9, "drum")]}) == ["crate", "drum"]
         assert groups.names_in(mask([[0, 2], [2, -1]])) == ["sky", "car"]
@@ -233,7 +247,15 @@ class TestPromise:
     @staticmethod
     def said(machine: int = 10, state: str = "finished", **given: Any) -> dict[str, Any]:
         promise = PROMISE | {"metric": "mean IoU", "rule": "exact", "exact": True, "delta": 0.1, "unproven": 0}
-        promise |= {"estimated": None, "measured": None, "true": None, "true_n": 0, "kept": None, "certificates": []}
+        promise |= {
+            "estimated": None,
+            "measured": None,
+            "true": None,
+            "true_n": 0,
+            "kept": None,
+            "certificates": [],
+            "looks": 1,
+        }
         return promising.promised({"promise": promise | given, "items": {"machine": machine}, "state": state})
 
     def test_what_is_certified_is_so(self) -> None:
@@ -309,13 +331,18 @@ class TestByCategory:
 
     def test_all_is_left_out_where_it_is_one_source(self) -> None:
         evaluation = {
-            "human": {"iou.car": 0.9},
+            "human": {"iou.car": 0.9, "iou.sky": 0.5},
             "machine": {},
-            "all": {"iou.car": 0.9},
+            "all": {"iou.car": 0.9, "iou.sky": 0.5},
         }
         quality = {by: {"count": n} for by, n in (("human", 2), ("machine", 0), ("all", 2))}
         found = page._by_category({"evaluation": evaluation, "quality": quality})
-        assert (found.sources, found.rows) == (["people"], [("car", ["0.900"])])
+        assert (found.sources, found.rows) == (["people"], [("car", ["0.900"]), ("sky", ["0.500"])])
+
+    def test_a_single_category_has_no_table_of_its_own(self) -> None:
+        evaluation = {by: {"recall": 0.9, "recall.car": 0.9} for by in ("human", "machine", "all")}
+        quality = {by: {"count": 2} for by in ("human", "machine", "all")}
+        assert page._by_category({"evaluation": evaluation, "quality": quality}).rows == []
 
 
 NAMES = ("sky", "road", "car")
@@ -447,6 +474,27 @@ class TestPictures:
             pictures.draw_payload(image, other, "#ff0000", (1, 1), width=2)
         assert not np.asarray(image).any()
 
+    def test_the_true_category_stands_beside_the_label_where_there_are_several(self, item: Item) -> None:
+        wrong = measure.Measured(label(0, {"boxes": [box(800)]}), {"boxes": [box(800, "drum")]}, 0.0, 1, 1)
+        wrong = replace(wrong, label=wrong.label.model_copy(update={"payload": {"boxes": [WIDE]}}))
+        wrong = replace(wrong, truth={"boxes": [WIDE | {"category": "drum"}]})
+
+        def green(named: bool) -> int:
+            found = pictures.picture(item, wrong, "mean IoU", named=named)
+            shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(found.uri.partition(",")[2]))), int)
+            return int(((shown - (0x2F, 0x9E, 0x57)).__abs__().max(axis=2) < 30).sum())
+
+        assert green(True) > green(False) + 300
+
+    def test_names_stay_in_the_picture_and_off_each_other(self) -> None:
+        image = Image.new("RGB", (120, 100))
+        plates: list[pictures.Plate] = []
+        payload = {"boxes": [box(110, "crate") | {"xyxy": [110, 50, 118, 90]}] * 3}
+        pictures._names(image, payload, "#ff0000", (1, 1), True, plates)
+        assert all(x >= 0 and y >= 0 and right < 120 and bottom < 100 for x, y, right, bottom in plates)
+        tops = sorted(y for _, y, _, _ in plates)
+        assert tops[1] > tops[0]
+
     def test_size_of_a_picture(self, item: Item) -> None:
         found = pictures.picture(item, measured(0, 0.5), "mean IoU", named=True)
         assert (found.width, found.height) == (pictures.WIDTH, pictures.HEIGHT)
@@ -542,6 +590,52 @@ class TestFigures:
         figures.cost(iterations, 20.0)(figure, plots.LIGHT)
         heights = [bar.get_height() for bar in figure.axes[0].patches]  # type: ignore[attr-defined]
         assert heights == pytest.approx([5.0, 1.0, 0.0, 2.0])
+
+    def test_the_legend_names_only_what_is_there(self) -> None:
+        from matplotlib.figure import Figure
+
+        rounds = [{"n": 1, "human": 5, "machine": 0, "objects": {"human": 9, "machine": 0}}]
+        counts = {c: {"human": 2, "machine": 0, "truth": 0} for c in CATEGORIES}
+        for draw in (
+            figures.progress(rounds, "objects"),
+            categories.categories(counts, {}, False),
+            categories.over_iterations(CATEGORIES, {c: {1: {"human": 2, "machine": 0}} for c in CATEGORIES}),
+        ):
+            figure = Figure()
+            draw(figure, plots.LIGHT)
+            named = {t.get_text() for ax in figure.axes if (of := ax.get_legend()) for t in of.get_texts()}
+            assert named == {"people"}
+            for ax in figure.axes:
+                bars = [b.get_y() + b.get_height() for b in ax.patches]  # type: ignore[attr-defined]
+                assert not bars or ax.get_ylim()[1] > max(bars) or ax.yaxis_inverted(), "bars have headroom"
+
+    def test_points_of_right_and_wrong_stay_in_the_unit_interval(self) -> None:
+        y = np.repeat([0.0, 1.0], 50)
+        moved = figures._spread(y)
+        assert ((moved >= 0) & (moved <= 1)).all()
+        assert (np.abs(moved - y) < 0.1).all()
+        assert len(set(moved)) == 100
+        assert figures._spread(np.array([0.2, 1.0])).tolist() == [0.2, 1.0]
+
+    def test_long_names_are_told_apart(self) -> None:
+        names = [f"public.us-east-1.A{n}XYZ" for n in range(3)]
+        assert list(marks.apart(names, 14).values()) == ["…0XYZ", "…1XYZ", "…2XYZ"]
+        assert marks.apart(["ann", "bob"], 14) == {"ann": "ann", "bob": "bob"}
+        mixed = [*names, "bob"]
+        assert marks.apart(mixed, 14) == {n: n for n in mixed}, "cut, they would all be the same"
+        assert marks.apart(["a-name-that-is-much-too-long"], 14) == {"a-name-that-is-much-too-long": "a-name-that-i…"}
+
+    def test_a_long_pause_gives_way_to_the_number_of_answers(self) -> None:
+        from matplotlib.figure import Figure
+
+        years = {"ann": np.array([0.0, 1.0, 30000.0]), "bob": np.array([2.0, 30001.0])}
+        assert crowd.gap(years)
+        figure = Figure()
+        crowd.pace(years)(figure, plots.LIGHT)
+        assert figure.axes[0].get_xlabel() == "answers of everybody"
+        assert figure.axes[0].lines[0].get_xdata()[-1] == 5  # type: ignore[index]
+        steady = {"ann": np.array([0.0, 1.0, 2.0]), "bob": np.array([1.5, 3.0])}
+        assert not crowd.gap(steady)
 
     def test_histogram_has_sixteen_bins_over_the_unit_interval(self) -> None:
         from matplotlib.figure import Figure

@@ -27,12 +27,17 @@ def most_frequent(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
     return sorted(counts, key=lambda c: -(counts[c]["human"] + counts[c]["machine"]))[:MAX_CATEGORIES]
 
 
-def categories(counts: Mapping[str, Mapping[str, int]], truth: bool) -> Draw:
-    """Objects of every category by source, with the true number as a mark; the most frequent ones."""
+def categories(
+    counts: Mapping[str, Mapping[str, int]], confidence: Mapping[str, Mapping[str, float | None]], truth: bool
+) -> Draw:
+    """Objects of every category by source, with the true number as a mark, and how sure they are on average.
+
+    The most frequent categories only.
+    """
     ordered = most_frequent(counts)
 
     def draw(figure: Figure, theme: Theme) -> None:
-        ax = figure.subplots()
+        ax, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
         y = np.arange(len(ordered))
         human = np.array([counts[c]["human"] for c in ordered])
         machine = np.array([counts[c]["machine"] for c in ordered])
@@ -47,6 +52,11 @@ def categories(counts: Mapping[str, Mapping[str, int]], truth: bool) -> Draw:
         ax.grid(axis="y", visible=False)
         ax.grid(axis="x", visible=True)
         legend(ax)
+        for source in NAMES:
+            known = [(v, at) for at, c in enumerate(ordered) if (v := confidence.get(c, {}).get(source)) is not None]
+            right.plot(*np.reshape(known, (-1, 2)).T, "D", color=getattr(theme, source), markersize=6, alpha=0.8)
+        right.set(title="mean confidence", xlim=(0, 1.04))
+        right.grid(axis="x", visible=True)
 
     return draw
 

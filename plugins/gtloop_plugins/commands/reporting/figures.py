@@ -107,7 +107,7 @@ def histogram(quality: Mapping[str, Floats], target: float | None, metric: str) 
             lines = [(mean, "mean", theme.ink)]
             if source == "machine" and target is not None:
                 ax.axvline(target, color=theme.ink, linewidth=1.6, linestyle=(0, (2, 2)))
-                lines.append((target, f"promised mean {target:g}", theme.ink))
+                lines.append((target, f"target {target:g}", theme.ink))
             _name_lines(ax, lines)
         axes[0].set_ylabel("images")
 

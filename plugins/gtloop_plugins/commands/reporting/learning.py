@@ -114,7 +114,7 @@ def learning(shown: Sequence[Lesson], target: float | None, metric: str) -> Draw
             x, y = np.array(held, np.float64).T
             ax.plot(x, y, "s--", color=theme.human, markerfacecolor=theme.paper, markersize=5, label="out of fold")
         if target is not None:
-            ax.axhline(target, color=theme.ink, linewidth=1.2, linestyle=(0, (2, 2)), label=f"promised, {target:g}")
+            ax.axhline(target, color=theme.ink, linewidth=1.2, linestyle=(0, (2, 2)), label=f"target, {target:g}")
         ax.set(xlabel="labels of people that the model learnt from", ylabel=_mean(metric))
         ax.set_ylim(*room([q - e for _, q, e in known] + [q for _, q in held]))
         ax.margins(x=0.08)

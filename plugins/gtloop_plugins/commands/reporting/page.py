@@ -219,6 +219,8 @@ def _by_category(s: dict[str, Any]) -> ByCategory:
         (c, [_cells([v.get(f"{column}.{c}")])[0] for column in columns for v in labels.values()])
         for c in dict.fromkeys(category for _, _, category in parts)
     ]
+    if len(rows) < 2:
+        rows = []  # the figures of all say the same
     return ByCategory([called(c) for c in columns], [SOURCES[by] for by in labels], rows)
 
 

@@ -16,6 +16,7 @@ from gtloop_plugins.commands.reporting.groups import (
     by_figure,
     by_iteration,
     called,
+    category_confidence,
     category_counts,
     columns,
 )
@@ -207,8 +208,8 @@ def _of_categories(facts: Facts, order: Sequence[str], masks: bool) -> Iterator[
         cut = f" The {most} most frequent of {len(counts)}." if len(counts) > most else ""
         mark = " The green mark is the true number in the same images." if facts.truth else ""
         what = "Images that show a category," if masks else f"{_counted(facts)} of every category"
-        caption = f"{what} by who labelled them.{mark}{cut}"
-        plot = categories.categories(counts, facts.truth is not None)
+        caption = f"{what} by who labelled them, and how sure they are on average.{mark}{cut}"
+        plot = categories.categories(counts, category_confidence(facts.measured), facts.truth is not None)
         yield Plot("categories", "Categories", caption, plot, (9.2, 1.1 + 0.3 * len(frequent)))
         yield from _over_time(facts, labelled, masks)
     if facts.status["confusion"]["categories"]:
@@ -256,9 +257,11 @@ def _of_figures(facts: Facts, names: Sequence[str]) -> Iterator[Plot]:
         for figure, values in by_figure(evaluation.get(source, {})).items():
             panels.setdefault(called(figure), {})[source] = values
     known = [c for c in names if any(c in values for by in panels.values() for values in by.values())]
-    if not known:
+    if len(known) < 2:
         return
-    title = " and ".join(panels) + " of every category"
+    *most, last = panels
+    title = (", ".join(most) + " and " if most else "") + f"{last} of every category"
+    title = title if title.startswith("IoU") else title.capitalize().replace("iou", "IoU")
     caption = "Labels of people and of the machine against the truth, each over all its images together."
     yield Plot("figures", title, caption, categories.by_category(known, panels), (9.2, 1.1 + 0.38 * len(known)))
 
