@@ -237,6 +237,34 @@ class TestPanels:
         widths = [bar.get_width() for bar in figure.axes[0].patches]  # type: ignore[attr-defined]
         assert widths == [1.0, 1.0, 0.5, 0.0]
 
+    def test_looks_that_risked_nothing_have_no_section(self) -> None:
+        facts = self.facts(None)
+        facts.status["promise"] |= {"rule": "exact", "delta": 0.1, "certificates": []}
+        look = {"look": 1, "stage": 1, "labels": 9, "allowed": 0.1, "spent": 0.0, "total": 0.0, "accepted": 5}
+        facts.status["risk"] = [look]
+        assert "risk" not in {p.name for p in panels.plots(facts, ("sky", "road", "car"))}
+        facts.status["risk"] = [look, look | {"look": 2, "spent": 0.1, "total": 0.1}]
+        assert "risk" in {p.name for p in panels.plots(facts, ("sky", "road", "car"))}
+
+    def test_labels_of_one_source_have_one_confusion_matrix(self) -> None:
+        labels = [measure.Measured(label(0, {"category": "a"}, "human"), {"category": "b"}, 0.0, 1, 1)]
+        plot = panels._of_confusion(groups.confusions(labels, ("a", "b")))
+        assert plot.caption.endswith("The labels are all of people.")
+        from matplotlib.figure import Figure
+
+        figure = Figure()
+        plot.draw(figure, plots.LIGHT)
+        assert [ax.get_title() for ax in figure.axes] == ["people: 100.0% of 1 wrong"]
+
+    def test_without_a_price_of_a_label_nothing_is_said_of_the_right(self) -> None:
+        facts = self.facts(None)
+        nothing = dict.fromkeys(("human_label_usd", "machine_label_usd", "label_usd"))
+        facts.status["cost_usd"] |= {"if_all_human": 9.0}
+        for each, right in ((nothing, False), (nothing | {"label_usd": 0.1}, True)):
+            facts.status["money"] = each
+            found = next(p for p in panels.plots(facts, ("sky",)) if p.name == "money")
+            assert ("Right" in found.caption) is right
+
     def test_without_a_truth_there_are_no_figures(self) -> None:
         assert "figures" not in {p.name for p in panels.plots(self.facts(None), ("sky", "road", "car"))}
 
@@ -615,7 +643,6 @@ class TestFigures:
         assert ((moved >= 0) & (moved <= 1)).all()
         assert (np.abs(moved - y) < 0.1).all()
         assert len(set(moved)) == 100
-        assert figures._spread(np.array([0.2, 1.0])).tolist() == [0.2, 1.0]
 
     def test_long_names_are_told_apart(self) -> None:
         names = [f"public.us-east-1.A{n}XYZ" for n in range(3)]

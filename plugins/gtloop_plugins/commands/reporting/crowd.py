@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gtloop.workers import Worker
 
 UNITS = (("days", 24.0), ("hours", 1.0), ("minutes", 1 / 60), ("seconds", 1 / 3600))
-PAUSE = 0.8
+PAUSE = 2 / 3
 """Share of the time that a pause may take."""
 NAMED = 10
 """Workers who have a line of their own, those with most answers."""
@@ -49,7 +49,7 @@ def people(workers: Sequence[Worker], timed: bool, metric: str) -> Draw:
 
 
 def gap(answers: Mapping[str, Floats]) -> bool:
-    """Whether a single pause takes nearly all of the time: against time, all else would be upright lines."""
+    """Whether a single pause takes most of the time: against time, all else would be upright lines."""
     times = np.sort(np.concatenate(list(answers.values())))
     return bool(np.diff(times).max(initial=0.0) > PAUSE * (times[-1] - times[0]))
 

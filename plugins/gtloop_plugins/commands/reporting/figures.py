@@ -164,15 +164,15 @@ def confidence(points: Mapping[str, tuple[Floats, Floats]], groups: Mapping[str,
 
 
 def _images(ax: Axes, theme: Theme, points: Mapping[str, tuple[Floats, Floats]], metric: str) -> None:
+    binary = all(bool(np.isin(y, (0.0, 1.0)).all()) for _, y in points.values())
     for source, (x, y) in points.items():
         colour = getattr(theme, source)
-        ax.scatter(x, _spread(y), s=14, color=colour, alpha=_alpha(len(x)), linewidths=0, label=NAMES[source],
-                   rasterized=len(x) > MANY)  # fmt: skip
+        ax.scatter(x, _spread(y) if binary else y, s=14, color=colour, alpha=_alpha(len(x)), linewidths=0,
+                   label=NAMES[source], rasterized=len(x) > MANY)  # fmt: skip
         if len(x) > 2 and np.ptp(x) > 1e-9:
             slope, at = np.polyfit(x, y, 1)
             ends = np.array([x.min(), x.max()])
             ax.plot(ends, slope * ends + at, color=colour, linewidth=1.6)
-    binary = all(_is_binary(y) for _, y in points.values())
     ax.set(
         title="every image, spread a little" if binary else "every image",
         xlabel="confidence",
@@ -183,13 +183,9 @@ def _images(ax: Axes, theme: Theme, points: Mapping[str, tuple[Floats, Floats]],
     legend(ax)
 
 
-def _is_binary(y: Floats) -> bool:
-    return bool(np.isin(y, (0.0, 1.0)).all())
-
-
 def _spread(y: Floats) -> Floats:
-    """(n,) 0/1 qualities moved inwards a little, so that points don't hide each other; other qualities as they are."""
-    inwards = np.random.default_rng(0).uniform(0, 0.07, len(y)) * _is_binary(y)
+    """(n,) 0/1 qualities moved inwards a little, so that points don't hide each other."""
+    inwards = np.random.default_rng(0).uniform(0, 0.07, len(y))
     moved: Floats = np.where(y > 0.5, y - inwards, y + inwards)
     return moved
 

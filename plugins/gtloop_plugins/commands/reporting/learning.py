@@ -120,7 +120,9 @@ def learning(shown: Sequence[Lesson], target: float | None, metric: str) -> Draw
         ax.margins(x=0.08)
         whole(ax)
         if len(at := {m.fit.examples for m in shown if m.quality is not None or m.fit.out_of_fold is not None}) == 1:
-            ax.set_xticks(list(at))
+            (only,) = at
+            ax.set_xticks([only])
+            ax.set_xlim(only - 1, only + 3)  # on the left, where a telephone shows it
         legend(ax)
 
     return draw

@@ -238,10 +238,12 @@ def _over_time(facts: Facts, labelled: Sequence[str], masks: bool) -> Iterator[P
 def _of_confusion(found: Mapping[str, Any]) -> Plot:
     known = [s for s in SOURCES if found[s]["count"]]
     names, tables = found["categories"], {s: found[s] for s in (("all", *SOURCES) if len(known) > 1 else known)}
-    which = {("human",): "The labels are all of people.", ("machine",): "The labels are all of the machine."}
+    which = "All labels, those of people, and those of the machine."
+    if len(known) == 1:
+        which = "The labels are all of people." if known == ["human"] else "The labels are all of the machine."
     caption = (
         "Rows are the truth, columns the label, numbers are images; a stronger colour is a larger share of its row. "
-        + which.get(tuple(known), "All labels, those of people, and those of the machine.")
+        + which
     )
     height = 0.9 + 8.2 / max(len(tables), 1) * 0.95 + 0.05 * max(map(len, names))
     return Plot(
