@@ -225,6 +225,7 @@ class TestPage:
         html = self.html(registry, painted, tmp_path)
         assert {f"{n}.png" for n in ("objects", "categories", "figures")} <= {p.name for p in tmp_path.iterdir()}
         assert '<i class="stripes"' in html
+        assert "From the top: the outlines of single answers on the label, the label, the truth." in html
         assert all(f"</i>{c}</span>" in html for c in CATEGORIES)
         assert '<div class="grid two">' in html
         assert '<th>people</th><th>machine</th><th>all</th></tr>\n</thead>\n<tr><td class="l">crate</td>' in html

@@ -82,7 +82,8 @@ class _Maker:
         answers = answers_of(self.run, self.task, [m.label.row for m in human])
         title = "From answers to labels" if answers else "Labels of people, drawn at random"
         parts: list[Part] = [*(("answers",) if answers else ()), "label", *(("truth",) if self.truth else ())]
-        words = ", ".join(PARTS[p] for p in parts)
+        outlined = {"answers": "the outlines of single answers on the label"} if any(map(_has_masks, human)) else {}
+        words = ", ".join({**PARTS, **outlined}[p] for p in parts)
         caption = (
             f"Drawn at random. From the top: {words}." if len(parts) > 1 and _shaped(human) else "Drawn at random."
         )
