@@ -34,6 +34,7 @@ class Key(NamedTuple):
 
 STRIPES = Key("stripes", overlays.NOTHING, "wrong; the stripes have the colour of what is true")
 PARTS: Mapping[Part, str] = {"answers": "single answers, each in a colour", "label": "the label", "truth": "the truth"}
+OUTLINED = "the outlines of single answers on the label"
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,8 @@ class _Maker:
         answers = answers_of(self.run, self.task, [m.label.row for m in human])
         title = "From answers to labels" if answers else "Labels of people, drawn at random"
         parts: list[Part] = [*(("answers",) if answers else ()), "label", *(("truth",) if self.truth else ())]
-        outlined = {"answers": "the outlines of single answers on the label"} if any(map(_has_masks, human)) else {}
-        words = ", ".join({**PARTS, **outlined}[p] for p in parts)
+        said = {**PARTS, "answers": OUTLINED} if any(map(_has_masks, human)) else PARTS
+        words = ", ".join(said[p] for p in parts)
         caption = (
             f"Drawn at random. From the top: {words}." if len(parts) > 1 and _shaped(human) else "Drawn at random."
         )
