@@ -358,6 +358,10 @@ def test_evaluate_by_hand() -> None:
     assert figures["recall"] == figures["precision"] == 0.5
     assert figures["ap50"] == figures["ap75"] == pytest.approx(51 / 101), "of 101 recalls 51 are up to .5"
     assert figures["ap"] == pytest.approx(0.7 * 51 / 101), "an IoU of .8 is a hit at .5 to .8"
+    assert (figures["recall.bird"], figures["precision.bird"]) == (0.5, 0.5)
+    mixed = TASK.evaluate([(label(box("bird", 0, 0, 10, 10)), label(box("cat", 0, 0, 10, 10)))])
+    assert (mixed["recall.cat"], mixed["precision.bird"]) == (0, 0)
+    assert np.isnan(mixed["recall.bird"])
     assert TASK.evaluate([(truth, truth)])["ap50"] == 1.0
     assert np.isnan(TASK.evaluate([])["mean"])
 

@@ -76,6 +76,21 @@ def test_no_picture_is_broken_and_nothing_sticks_out(opened: Any, screen: str) -
     assert page.evaluate(BEYOND) == []
 
 
+def test_a_phone_says_that_plots_scroll_and_shows_all_of_them(opened: Any) -> None:
+    page = opened("phone")
+    hint = "[...document.querySelectorAll('.plot')].map(p => getComputedStyle(p, '::before').content)"
+    assert all("swipe" in said for said in page.evaluate(hint))
+    unread = """[...document.querySelectorAll('.wide')].filter(p => {
+        p.scrollLeft = 9999;  // the last pixels come to stand before the part that fades
+        return p.querySelector('img, table').getBoundingClientRect().right > p.getBoundingClientRect().right - 20;
+    }).length"""
+    assert page.evaluate(unread) == 0
+    banded = """[...document.querySelectorAll('.grid img')].filter(i =>
+        i.clientHeight < 260 && Math.abs(i.clientWidth / i.clientHeight - i.naturalWidth / i.naturalHeight) > 0.1)"""
+    assert page.evaluate(f"{banded}.length") == 0
+    assert "none" in opened("desktop").evaluate(hint)
+
+
 def test_dark_pages_have_dark_plots(opened: Any) -> None:
     """The same picture element shows another file, and text stays readable on its ground."""
     light, dark = (opened(color_scheme=scheme) for scheme in ("light", "dark"))

@@ -14,7 +14,7 @@ from gtloop import plots
 from gtloop.curves import POINTS, curve, curves
 from gtloop.registry import Registry
 from gtloop.testing.fakes import CATEGORIES
-from gtloop_plugins.commands.reporting import figures, learning, measure, money, panels, picking, risk
+from gtloop_plugins.commands.reporting import crowd, learning, measure, money, panels, picking, risk
 from gtloop_plugins.commands.reporting.history import Fit, Look, history
 
 
@@ -220,7 +220,7 @@ class TestConfidence:
 class TestPace:
     def test_lines_end_at_the_number_of_answers(self) -> None:
         figure = Figure()
-        figures.pace({"ann": np.array([0.0, 1.0, 5.0]), "bob": np.array([2.0])})(figure, plots.LIGHT)
+        crowd.pace({"ann": np.array([0.0, 1.0, 5.0]), "bob": np.array([2.0])})(figure, plots.LIGHT)
         ends = {line.get_label(): line.get_ydata()[-1] for line in figure.axes[0].lines}  # type: ignore[index]
         assert ends == {"ann": 3, "bob": 1}
         assert figure.axes[0].get_xlabel() == "hours since the first answer"

@@ -20,18 +20,21 @@ from gtloop.registry import Registry
 from gtloop.testing.fakes import CATEGORIES
 from gtloop_plugins.commands.reporting import (
     categories,
+    crowd,
     figures,
     galleries,
     groups,
+    marks,
     measure,
     overlays,
     page,
     panels,
     picks,
     pictures,
+    promising,
 )
 
-PROMISE = {"kind": "selective", "target": 0.6, "max_loss": None}
+PROMISE = {"kind": "selective", "target": 0.6, "max_loss": None, "certified": 0.61, "certified_rest": None}
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +44,9 @@ def registry() -> Registry:
 
 def box(x: float, category: str = "crate") -> dict[str, Any]:
     return {"category": category, "xyxy": [x, 0, x + 10, 10]}
+
+
+WIDE = {"category": "crate", "xyxy": [200, 300, 1500, 1200]}
 
 
 def mask(index: Any, names: tuple[str, ...] = ("sky", "road", "car")) -> dict[str, Any]:
@@ -97,11 +103,27 @@ class TestMeasure:
     def test_promise_of_a_loss_counts_all_items_and_human_labels_as_right(self) -> None:
         machine = [measured(0, 0.5), measured(1, 0.7), measured(2, 0.1, source="human")]
         items = {"total": 10, "aliases": 1, "quarantined": 1}
-        promise = {"kind": "dataset", "target": 0.6, "max_loss": 0.1}
+        promise = PROMISE | {"kind": "dataset", "max_loss": 0.1}
         found = measure.outcome(promise, machine, items)
         assert found["true"] == pytest.approx(1 - 0.8 / 8)
         assert found["kept"]
         assert measure.outcome(promise | {"max_loss": 0.09}, machine, items)["kept"] is False
+
+    def test_what_is_not_certified_can_be_neither_kept_nor_broken(self) -> None:
+        items = {"total": 10, "aliases": 0, "quarantined": 0}
+        found = measure.outcome(PROMISE | {"certified": None}, [measured(0, 0.7)], items)
+        assert found == {"true": pytest.approx(0.7), "true_n": 1, "kept": None}
+
+    def test_labels_that_another_service_made_are_not_promised(self) -> None:
+        items = {"total": 10, "aliases": 0, "quarantined": 0}
+        labels = [measured(0, 1.0), measured(1, 0.5)]
+        labels[1] = replace(labels[1], label=labels[1].label.model_copy(update={"iteration": 2}))
+        part = PROMISE | {"certified": None, "certified_rest": 0.61}
+        assert measure.outcome(part, labels, items, unproven=1) == {"true": 0.5, "true_n": 1, "kept": False}
+        assert measure.outcome(part | {"certified_rest": None}, labels, items, unproven=2)["true"] is None
+        of_all = part | {"kind": "dataset", "max_loss": 0.1}
+        found = measure.outcome(of_all, labels, items, unproven=1)
+        assert (found["true"], found["kept"]) == (pytest.approx(0.95), None)
 
     def test_groups_by_confidence(self) -> None:
         confidence = np.array([0.1, 0.9, 0.5, 0.7])
@@ -165,6 +187,15 @@ class TestMeasure:
         assert found["crate"] == {"human": 0, "machine": 2, "truth": 0}
         assert found["drum"] == {"human": 0, "machine": 1, "truth": 1}
 
+    def test_how_sure_each_category_is_of_its_boxes_or_of_its_labels(self) -> None:
+        sure = {"boxes": [box(0) | {"confidence": 0.9}, box(20) | {"confidence": 0.5}, box(40, "drum")]}
+        labels = [measure.Measured(label(0, sure, confidence=0.2), None, None, 3, None)]
+        labels.append(measure.Measured(label(1, {"boxes": [box(0)]}, "human", 0.6), None, None, 1, None))
+        assert groups.category_confidence(labels) == {
+            "crate": {"machine": pytest.approx(0.7), "human": 0.6},
+            "drum": {"machine": 0.2},
+        }
+
     def test_names_are_found_in_every_known_shape_and_in_no_other(self) -> None:
         assert groups.names_in({"boxes": [box(0), box(9, "drum")]}) == ["crate", "drum"]
         assert groups.names_in(mask([[0, 2], [2, -1]])) == ["sky", "car"]
@@ -206,8 +237,112 @@ class TestPanels:
         widths = [bar.get_width() for bar in figure.axes[0].patches]  # type: ignore[attr-defined]
         assert widths == [1.0, 1.0, 0.5, 0.0]
 
+    def test_looks_that_risked_nothing_have_no_section(self) -> None:
+        facts = self.facts(None)
+        facts.status["promise"] |= {"rule": "exact", "delta": 0.1, "certificates": []}
+        look = {"look": 1, "stage": 1, "labels": 9, "allowed": 0.1, "spent": 0.0, "total": 0.0, "accepted": 5}
+        facts.status["risk"] = [look]
+        assert "risk" not in {p.name for p in panels.plots(facts, ("sky", "road", "car"))}
+        facts.status["risk"] = [look, look | {"look": 2, "spent": 0.1, "total": 0.1}]
+        assert "risk" in {p.name for p in panels.plots(facts, ("sky", "road", "car"))}
+
+    def test_labels_of_one_source_have_one_confusion_matrix(self) -> None:
+        labels = [measure.Measured(label(0, {"category": "a"}, "human"), {"category": "b"}, 0.0, 1, 1)]
+        plot = panels._of_confusion(groups.confusions(labels, ("a", "b")))
+        assert plot.caption.endswith("The labels are all of people.")
+        from matplotlib.figure import Figure
+
+        figure = Figure()
+        plot.draw(figure, plots.LIGHT)
+        assert [ax.get_title() for ax in figure.axes] == ["people: 100.0% of 1 wrong"]
+
+    def test_without_a_price_of_a_label_nothing_is_said_of_the_right(self) -> None:
+        facts = self.facts(None)
+        nothing = dict.fromkeys(("human_label_usd", "machine_label_usd", "label_usd"))
+        facts.status["cost_usd"] |= {"if_all_human": 9.0}
+        for each, right in ((nothing, False), (nothing | {"label_usd": 0.1}, True)):
+            facts.status["money"] = each
+            found = next(p for p in panels.plots(facts, ("sky",)) if p.name == "money")
+            assert ("Right" in found.caption) is right
+
     def test_without_a_truth_there_are_no_figures(self) -> None:
         assert "figures" not in {p.name for p in panels.plots(self.facts(None), ("sky", "road", "car"))}
+
+
+class TestPromise:
+    """What the page says of the promise, for the states that it can be in."""
+
+    @staticmethod
+    def said(machine: int = 10, state: str = "finished", **given: Any) -> dict[str, Any]:
+        promise = PROMISE | {"metric": "mean IoU", "rule": "exact", "exact": True, "delta": 0.1, "unproven": 0}
+        promise |= {
+            "estimated": None,
+            "measured": None,
+            "true": None,
+            "true_n": 0,
+            "kept": None,
+            "certificates": [],
+            "looks": 1,
+        }
+        return promising.promised({"promise": promise | given, "items": {"machine": machine}, "state": state})
+
+    def test_what_is_certified_is_so(self) -> None:
+        found = self.said(true=0.7, true_n=10, kept=True)
+        assert found["words"] == (
+            "The mean IoU of the machine labels is at least 0.6, except with a probability of at most 0.1, shown by "
+            "an exact test."
+        )
+        assert found["verdict"] == ("Kept: in truth, mean IoU 0.700.", "kept")
+        assert found["scale"].endswith("the dashed line is what was promised, 0.600.")
+
+    @pytest.mark.parametrize("machine", [0, 10])
+    def test_what_is_not_certified_is_only_asked_for(self, machine: int) -> None:
+        found = self.said(machine, certified=None, unproven=machine)
+        assert found["words"] == (
+            "The mean IoU of the machine labels is to be at least 0.6, except with a probability of at most 0.1; "
+            "nothing is certified."
+        )
+        assert found["verdict"][1] == "open"
+        assert found["scale"].endswith("the dashed line is what was asked for, 0.600.")
+
+    def test_without_a_certificate_there_is_no_verdict(self) -> None:
+        audit = {"measured": 0.48, "audit": {"audited": 12}}
+        assert self.said(certified=None, true=1.0, true_n=10, **audit)["verdict"] == (
+            "Nothing is certified, so nothing is promised; against the truth, mean IoU 1.000; an audit of 12 measured "
+            "0.480.",
+            "open",
+        )
+        assert "measured 0.480" in self.said(0, "running", certified=None, **audit)["verdict"][0]
+
+    def test_a_part_that_is_certified_has_a_verdict_of_its_own(self) -> None:
+        found = self.said(certified=None, certified_rest=0.61, unproven=4, true=0.7, true_n=6, kept=True)
+        assert found["words"].endswith("; this is certified of a part of them.")
+        assert found["verdict"][1] == "kept"
+        assert "6 of 8" in self.said(12, certified=None, certified_rest=0.61, unproven=4, true_n=6)["verdict"][0]
+
+    def test_the_rule_of_the_plain_mean_claims_nothing(self) -> None:
+        words = self.said(certified=None, rule="empirical")["words"]
+        assert words.startswith("The mean IoU of the machine labels is to be at least 0.6. The rule in use")
+
+    def test_numbers_say_what_they_are_measured_against(self) -> None:
+        found = self.said(estimated=0.7, true=0.8, true_n=3)
+        assert [(name, said.rpartition("against ")[2]) for name, _, said in found["numbers"]] == [
+            ("certified", "labels of people"),
+            ("estimated", "labels of people"),
+            ("true", "the truth, 3 images"),
+        ]
+
+    @pytest.mark.parametrize(
+        ("state", "driven", "reopened", "said"),
+        [
+            ("running", True, False, "running"),
+            ("running", False, False, "stopped"),
+            ("running", False, True, "wants to go on"),
+            ("finished", False, False, "finished"),
+        ],
+    )
+    def test_a_run_that_nobody_drives_does_not_run(self, state: str, driven: bool, reopened: bool, said: str) -> None:
+        assert page._state({"state": state, "driven": driven, "reopened": reopened}) == said
 
 
 class TestByCategory:
@@ -224,13 +359,18 @@ class TestByCategory:
 
     def test_all_is_left_out_where_it_is_one_source(self) -> None:
         evaluation = {
-            "human": {"iou.car": 0.9},
+            "human": {"iou.car": 0.9, "iou.sky": 0.5},
             "machine": {},
-            "all": {"iou.car": 0.9},
+            "all": {"iou.car": 0.9, "iou.sky": 0.5},
         }
         quality = {by: {"count": n} for by, n in (("human", 2), ("machine", 0), ("all", 2))}
         found = page._by_category({"evaluation": evaluation, "quality": quality})
-        assert (found.sources, found.rows) == (["people"], [("car", ["0.900"])])
+        assert (found.sources, found.rows) == (["people"], [("car", ["0.900"]), ("sky", ["0.500"])])
+
+    def test_a_single_category_has_no_table_of_its_own(self) -> None:
+        evaluation = {by: {"recall": 0.9, "recall.car": 0.9} for by in ("human", "machine", "all")}
+        quality = {by: {"count": 2} for by in ("human", "machine", "all")}
+        assert page._by_category({"evaluation": evaluation, "quality": quality}).rows == []
 
 
 NAMES = ("sky", "road", "car")
@@ -362,6 +502,27 @@ class TestPictures:
             pictures.draw_payload(image, other, "#ff0000", (1, 1), width=2)
         assert not np.asarray(image).any()
 
+    def test_the_true_category_stands_beside_the_label_where_there_are_several(self, item: Item) -> None:
+        wrong = measure.Measured(label(0, {"boxes": [box(800)]}), {"boxes": [box(800, "drum")]}, 0.0, 1, 1)
+        wrong = replace(wrong, label=wrong.label.model_copy(update={"payload": {"boxes": [WIDE]}}))
+        wrong = replace(wrong, truth={"boxes": [WIDE | {"category": "drum"}]})
+
+        def green(named: bool) -> int:
+            found = pictures.picture(item, wrong, "mean IoU", named=named)
+            shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(found.uri.partition(",")[2]))), int)
+            return int(((shown - (0x2F, 0x9E, 0x57)).__abs__().max(axis=2) < 30).sum())
+
+        assert green(True) > green(False) + 300
+
+    def test_names_stay_in_the_picture_and_off_each_other(self) -> None:
+        image = Image.new("RGB", (120, 100))
+        plates: list[pictures.Plate] = []
+        payload = {"boxes": [box(110, "crate") | {"xyxy": [110, 50, 118, 90]}] * 3}
+        pictures._names(image, payload, "#ff0000", (1, 1), True, plates)
+        assert all(x >= 0 and y >= 0 and right < 120 and bottom < 100 for x, y, right, bottom in plates)
+        tops = sorted(y for _, y, _, _ in plates)
+        assert tops[1] > tops[0]
+
     def test_size_of_a_picture(self, item: Item) -> None:
         found = pictures.picture(item, measured(0, 0.5), "mean IoU", named=True)
         assert (found.width, found.height) == (pictures.WIDTH, pictures.HEIGHT)
@@ -397,6 +558,15 @@ class TestFigures:
         assert first == again
         assert b"<svg" in first[:500]
         assert not re.search(rb"dc:date|[Mm]atplotlib v", first), "when, by what"
+
+    def test_one_layout_does_for_both_themes_and_both_forms(self) -> None:
+        quality = {"human": np.array([0.2, 0.9]), "machine": np.array([0.5])}
+        draw = figures.histogram(quality, 0.6, "mean IoU")
+        found = plots.render_all(draw, (6, 2))
+        assert found.light == plots.render(draw, plots.LIGHT, (6, 2))
+        assert found.dark == plots.render(draw, plots.DARK, (6, 2))
+        assert found.svg == plots.render(draw, plots.LIGHT, (6, 2), "svg")
+        assert found == plots.render_all(draw, (6, 2))
 
     def test_confusion_matrices_say_their_error_and_their_size(self) -> None:
         from matplotlib.figure import Figure
@@ -448,6 +618,51 @@ class TestFigures:
         figures.cost(iterations, 20.0)(figure, plots.LIGHT)
         heights = [bar.get_height() for bar in figure.axes[0].patches]  # type: ignore[attr-defined]
         assert heights == pytest.approx([5.0, 1.0, 0.0, 2.0])
+
+    def test_the_legend_names_only_what_is_there(self) -> None:
+        from matplotlib.figure import Figure
+
+        rounds = [{"n": 1, "human": 5, "machine": 0, "objects": {"human": 9, "machine": 0}}]
+        counts = {c: {"human": 2, "machine": 0, "truth": 0} for c in CATEGORIES}
+        for draw in (
+            figures.progress(rounds, "objects"),
+            categories.categories(counts, {}, False),
+            categories.over_iterations(CATEGORIES, {c: {1: {"human": 2, "machine": 0}} for c in CATEGORIES}),
+        ):
+            figure = Figure()
+            draw(figure, plots.LIGHT)
+            named = {t.get_text() for ax in figure.axes if (of := ax.get_legend()) for t in of.get_texts()}
+            assert named == {"people"}
+            for ax in figure.axes:
+                bars = [b.get_y() + b.get_height() for b in ax.patches]  # type: ignore[attr-defined]
+                assert not bars or ax.get_ylim()[1] > max(bars) or ax.yaxis_inverted(), "bars have headroom"
+
+    def test_points_of_right_and_wrong_stay_in_the_unit_interval(self) -> None:
+        y = np.repeat([0.0, 1.0], 50)
+        moved = figures._spread(y)
+        assert ((moved >= 0) & (moved <= 1)).all()
+        assert (np.abs(moved - y) < 0.1).all()
+        assert len(set(moved)) == 100
+
+    def test_long_names_are_told_apart(self) -> None:
+        names = [f"public.us-east-1.A{n}XYZ" for n in range(3)]
+        assert list(marks.apart(names, 14).values()) == ["…0XYZ", "…1XYZ", "…2XYZ"]
+        assert marks.apart(["ann", "bob"], 14) == {"ann": "ann", "bob": "bob"}
+        mixed = [*names, "bob"]
+        assert marks.apart(mixed, 14) == {n: n for n in mixed}, "cut, they would all be the same"
+        assert marks.apart(["a-name-that-is-much-too-long"], 14) == {"a-name-that-is-much-too-long": "a-name-that-i…"}
+
+    def test_a_long_pause_gives_way_to_the_number_of_answers(self) -> None:
+        from matplotlib.figure import Figure
+
+        years = {"ann": np.array([0.0, 1.0, 30000.0]), "bob": np.array([2.0, 30001.0])}
+        assert crowd.gap(years)
+        figure = Figure()
+        crowd.pace(years)(figure, plots.LIGHT)
+        assert figure.axes[0].get_xlabel() == "answers of everybody"
+        assert figure.axes[0].lines[0].get_xdata()[-1] == 5  # type: ignore[index]
+        steady = {"ann": np.array([0.0, 1.0, 2.0]), "bob": np.array([1.5, 3.0])}
+        assert not crowd.gap(steady)
 
     def test_histogram_has_sixteen_bins_over_the_unit_interval(self) -> None:
         from matplotlib.figure import Figure

@@ -16,7 +16,7 @@ from gtloop.interfaces import Options
 from gtloop.registry import Registry
 from gtloop.run import run_or_resume, take_in
 from gtloop.testing.fakes import CATEGORIES, tiny_items
-from gtloop_plugins.commands.reporting.recipe import HIDDEN, options, recipe
+from gtloop_plugins.commands.reporting.recipe import HIDDEN, again, options, recipe
 from gtloop_plugins.samplers.random import Random
 
 
@@ -46,6 +46,14 @@ def plain(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Path:
 
 def rows(run: Path, registry: Registry) -> dict[str, str]:
     return dict(recipe(gtloop.open(run), registry))
+
+
+def test_a_run_that_was_imported_is_made_again_by_an_import(plain: Path, registry: Registry, tmp_path: Path) -> None:
+    assert again(gtloop.open(plain)).startswith("Again, from the same folder: gtloop run --config ")
+    shutil.copytree(plain, tmp_path / "run")
+    (tmp_path / "run" / "import.json").write_text('{"job": "/jobs/my crates"}')
+    assert again(gtloop.open(tmp_path / "run")).endswith("gtloop import groundtruth '/jobs/my crates' --run NEW")
+    assert "sizes" not in rows(tmp_path / "run", registry), "its first plan was never followed"
 
 
 def test_a_run_by_default_has_its_choices_and_sizes_and_nothing_else(plain: Path, registry: Registry) -> None:

@@ -427,12 +427,12 @@ class TestReport:
     def test_one_dot_a_worker_with_a_quality(self, facts: measure.Facts) -> None:
         from matplotlib.figure import Figure
 
-        from gtloop_plugins.commands.reporting import figures
+        from gtloop_plugins.commands.reporting import crowd
 
         assert facts.people is not None
         known = [w for w in facts.people.workers if w.quality is not None]
         figure = Figure()
-        figures.people(known, True, "mean IoU")(figure, plots.LIGHT)
+        crowd.people(known, True, "mean IoU")(figure, plots.LIGHT)
         dots = np.asarray(figure.axes[0].collections[0].get_offsets())
         assert dots == pytest.approx(np.array([[w.seconds, w.quality] for w in known]))
         assert [t.get_text() for t in figure.axes[0].texts] == [w.worker for w in known if w.flag]

@@ -9,7 +9,7 @@ import numpy as np
 
 from gtloop.plots import Draw, Theme
 from gtloop_plugins.commands.reporting.figures import NAMES
-from gtloop_plugins.commands.reporting.marks import legend, short, whole
+from gtloop_plugins.commands.reporting.marks import legend, named, short, whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,24 +27,36 @@ def most_frequent(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
     return sorted(counts, key=lambda c: -(counts[c]["human"] + counts[c]["machine"]))[:MAX_CATEGORIES]
 
 
-def categories(counts: Mapping[str, Mapping[str, int]], truth: bool) -> Draw:
-    """Objects of every category by source, with the true number as a mark; the most frequent ones."""
+def categories(
+    counts: Mapping[str, Mapping[str, int]], confidence: Mapping[str, Mapping[str, float | None]], truth: bool
+) -> Draw:
+    """Objects of every category by source, with the true number as a mark, and how sure they are on average.
+
+    The most frequent categories only.
+    """
     ordered = most_frequent(counts)
 
     def draw(figure: Figure, theme: Theme) -> None:
-        ax = figure.subplots()
+        ax, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
         y = np.arange(len(ordered))
         human = np.array([counts[c]["human"] for c in ordered])
-        ax.barh(y, human, 0.66, color=theme.human, label="people")
-        ax.barh(y, [counts[c]["machine"] for c in ordered], 0.66, left=human, color=theme.machine, label="machine")
+        machine = np.array([counts[c]["machine"] for c in ordered])
+        ax.barh(y, human, 0.66, color=theme.human, label=named("people", human))
+        ax.barh(y, machine, 0.66, left=human, color=theme.machine, label=named("machine", machine))
+        true = [counts[c]["truth"] for c in ordered]
+        ax.set_xlim(0, 1.06 * max(*(human + machine), *true, 1))
         if truth:
-            true = [counts[c]["truth"] for c in ordered]
             ax.plot(true, y, "|", color=theme.truth, markersize=16, markeredgewidth=2.4, label="truth")
         ax.set_yticks(y, [short(c) for c in ordered])
         ax.invert_yaxis()
         ax.grid(axis="y", visible=False)
         ax.grid(axis="x", visible=True)
         legend(ax)
+        for source in NAMES:
+            known = [(v, at) for at, c in enumerate(ordered) if (v := confidence.get(c, {}).get(source)) is not None]
+            right.plot(*np.reshape(known, (-1, 2)).T, "D", color=getattr(theme, source), markersize=6, alpha=0.8)
+        right.set(title="mean confidence", xlim=(0, 1.04))
+        right.grid(axis="x", visible=True)
 
     return draw
 
@@ -75,14 +87,18 @@ def over_iterations(names: Sequence[str], rounds: Mapping[str, Mapping[int, Mapp
     """Labels of every category that each iteration brought, a panel a category, people below the machine."""
     shown = names[:MAX_PANELS]
     n = sorted({k for name in shown for k in rounds[name]})
+    of = [by for name in shown for by in rounds[name].values()]
+    labels = {s: named(NAMES[s], [by.get(s, 0) for by in of]) for s in NAMES}
+    most = max((sum(by.get(s, 0) for s in NAMES) for by in of), default=1)
 
     def draw(figure: Figure, theme: Theme) -> None:
         rows = -(-len(shown) // COLUMNS)
         axes = figure.subplots(rows, min(COLUMNS, len(shown)), sharex=True, sharey=True, squeeze=False).ravel()
         for ax, name in zip(axes, shown, strict=False):
             human, machine = ([rounds[name].get(k, {}).get(s, 0) for k in n] for s in ("human", "machine"))
-            ax.bar(n, human, 0.7, color=theme.human, label="people")
-            ax.bar(n, machine, 0.7, bottom=human, color=theme.machine, label="machine")
+            ax.bar(n, human, 0.7, color=theme.human, label=labels["human"])
+            ax.bar(n, machine, 0.7, bottom=human, color=theme.machine, label=labels["machine"])
+            ax.set_ylim(0, 1.08 * most)
             ax.set_title(short(name))
             whole(ax, n)
         for ax in axes[len(shown) :]:

@@ -13,13 +13,11 @@ import numpy as np
 
 from gtloop.plots import HUMAN, MACHINE, Draw, Theme
 from gtloop_plugins.commands.reporting.groups import Floats, Group
-from gtloop_plugins.commands.reporting.marks import SURE, few_ticks, legend, room, short, whole
+from gtloop_plugins.commands.reporting.marks import SURE, few_ticks, legend, named, room, whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from gtloop.workers import Worker
 
 COLOURS = {"human": HUMAN, "machine": MACHINE}
 NAMES = {"human": "people", "machine": "machine"}
@@ -28,9 +26,6 @@ MANY = 2000
 """Dots from which an SVG holds them as pixels."""
 MOST_OBJECTS = 20
 """Objects in an image beyond which images count as one group."""
-UNITS = (("days", 24.0), ("hours", 1.0), ("minutes", 1 / 60), ("seconds", 1 / 3600))
-NAMED = 10
-"""Workers who have a line of their own, those with most answers."""
 
 
 # ------------------------------------------------------------------------------------- iterations
@@ -88,8 +83,9 @@ def cost(iterations: Sequence[Mapping[str, Any]], if_all_human: float) -> Draw:
 
 
 def _stacked(ax: Axes, theme: Theme, n: Sequence[int], human: Any, machine: Any) -> None:
-    ax.bar(n, human, 0.66, color=theme.human, label="people")
-    ax.bar(n, machine, 0.66, bottom=human, color=theme.machine, label="machine")
+    ax.bar(n, human, 0.66, color=theme.human, label=named("people", human))
+    ax.bar(n, machine, 0.66, bottom=human, color=theme.machine, label=named("machine", machine))
+    ax.set_ylim(0, 1.08 * max(float(np.max(np.add(human, machine))), 0.01))
     whole(ax, n)
 
 
@@ -111,7 +107,7 @@ def histogram(quality: Mapping[str, Floats], target: float | None, metric: str) 
             lines = [(mean, "mean", theme.ink)]
             if source == "machine" and target is not None:
                 ax.axvline(target, color=theme.ink, linewidth=1.6, linestyle=(0, (2, 2)))
-                lines.append((target, f"promised mean {target:g}", theme.ink))
+                lines.append((target, f"target {target:g}", theme.ink))
             _name_lines(ax, lines)
         axes[0].set_ylabel("images")
 
@@ -168,15 +164,15 @@ def confidence(points: Mapping[str, tuple[Floats, Floats]], groups: Mapping[str,
 
 
 def _images(ax: Axes, theme: Theme, points: Mapping[str, tuple[Floats, Floats]], metric: str) -> None:
+    binary = all(bool(np.isin(y, (0.0, 1.0)).all()) for _, y in points.values())
     for source, (x, y) in points.items():
         colour = getattr(theme, source)
-        ax.scatter(x, y + _spread(y), s=14, color=colour, alpha=_alpha(len(x)), linewidths=0, label=NAMES[source],
-                   rasterized=len(x) > MANY)  # fmt: skip
+        ax.scatter(x, _spread(y) if binary else y, s=14, color=colour, alpha=_alpha(len(x)), linewidths=0,
+                   label=NAMES[source], rasterized=len(x) > MANY)  # fmt: skip
         if len(x) > 2 and np.ptp(x) > 1e-9:
             slope, at = np.polyfit(x, y, 1)
             ends = np.array([x.min(), x.max()])
             ax.plot(ends, slope * ends + at, color=colour, linewidth=1.6)
-    binary = all(_is_binary(y) for _, y in points.values())
     ax.set(
         title="every image, spread a little" if binary else "every image",
         xlabel="confidence",
@@ -187,73 +183,15 @@ def _images(ax: Axes, theme: Theme, points: Mapping[str, tuple[Floats, Floats]],
     legend(ax)
 
 
-def _is_binary(y: Floats) -> bool:
-    return bool(np.isin(y, (0.0, 1.0)).all())
-
-
 def _spread(y: Floats) -> Floats:
-    """(n,) small offsets that keep points of 0/1 quality from hiding each other; zeros for other qualities."""
-    return np.random.default_rng(0).uniform(-0.035, 0.035, len(y)) * _is_binary(y)
+    """(n,) 0/1 qualities moved inwards a little, so that points don't hide each other."""
+    inwards = np.random.default_rng(0).uniform(0, 0.07, len(y))
+    moved: Floats = np.where(y > 0.5, y - inwards, y + inwards)
+    return moved
 
 
 def _alpha(n: int) -> float:
     return float(np.clip(60 / max(n, 1), 0.15, 0.7))
-
-
-# ----------------------------------------------------------------------------------------- people
-
-
-def people(workers: Sequence[Worker], timed: bool, metric: str) -> Draw:
-    """Quality against median time (``timed``) or number of answers, one dot a worker; all have a quality."""
-
-    def draw(figure: Figure, theme: Theme) -> None:
-        ax = figure.subplots()
-        x = np.array([w.seconds if timed else w.answers for w in workers], np.float64)
-        y = np.array([w.quality for w in workers], np.float64)
-        scored = np.array([w.scored for w in workers], np.float64)
-        rings = [theme.ink if w.flag else theme.paper for w in workers]
-        ax.scatter(x, y, s=14 + 140 * scored / scored.max(), color=theme.human, alpha=0.75, edgecolors=rings)
-        named: list[tuple[float, float]] = []
-        for w, (seconds, quality) in zip(workers, zip(x, y, strict=True), strict=True):
-            if w.flag:
-                near = sum(abs(q - quality) < 0.06 and 0.5 < s / seconds < 2 for s, q in named)
-                ax.annotate(short(w.worker), (seconds, quality), textcoords="offset points", xytext=(8, 10 * near - 3),
-                            fontsize=8.5)  # fmt: skip
-                named.append((seconds, quality))
-        ax.set(xscale="log", xlabel="median seconds of an answer" if timed else "answers", ylabel=metric)
-        ax.set_ylim(-0.05, 1.05)
-        few_ticks(ax.xaxis)
-
-    return draw
-
-
-def pace(answers: Mapping[str, Floats]) -> Draw:
-    """Answers given by each worker against time; those with most are named, all others are faint.
-
-    Args:
-        answers: Worker to sorted hours since the first answer.
-    """
-
-    def draw(figure: Figure, theme: Theme) -> None:
-        from matplotlib import colormaps
-
-        ax = figure.subplots()
-        end = max(float(times[-1]) for times in answers.values())
-        unit, hours = next((u for u in UNITS if end >= 2 * u[1]), UNITS[-1])
-        ordered = sorted(answers, key=lambda w: (-len(answers[w]), w))
-        for k, worker in enumerate(ordered):
-            own = k < NAMED
-            x = np.concatenate([answers[worker][:1], answers[worker], [end]]) / hours
-            y = np.concatenate([[0], np.arange(1, len(x) - 1), [len(x) - 2]])
-            colour = colormaps["tab10"](k) if own else theme.faint
-            ax.step(x, y, where="post", color=colour, linewidth=1.4 if own else 0.8, zorder=3 if own else 1,
-                    label=short(worker, 14) if own else None)  # fmt: skip
-        ax.set(xlabel=f"{unit} since the first answer", ylabel="answers")
-        ax.set_xlim(left=0)
-        ax.set_ylim(bottom=0)
-        ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
-
-    return draw
 
 
 # ---------------------------------------------------------------------------------------- objects
@@ -277,7 +215,7 @@ def objects(by: Mapping[str, Sequence[Mapping[str, Any]]], things: str) -> Draw:
             for g in by[source]:
                 counts[min(g["objects"], top)] += g["images"]
                 sums[min(g["objects"], top)] += g["images"] * g["confidence"]
-            left.bar(x + shift, counts, 0.38, color=getattr(theme, source), label=NAMES[source])
+            left.bar(x + shift, counts, 0.38, color=getattr(theme, source), label=named(NAMES[source], counts))
             seen = counts > 0
             size = 20 + 160 * counts[seen] / max(counts.max(), 1)
             right.scatter(x[seen] + shift / 2, sums[seen] / counts[seen], s=size, marker="D", linewidths=0,

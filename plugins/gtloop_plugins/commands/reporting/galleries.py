@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -33,6 +34,7 @@ class Key(NamedTuple):
 
 STRIPES = Key("stripes", overlays.NOTHING, "wrong; the stripes have the colour of what is true")
 PARTS: Mapping[Part, str] = {"answers": "single answers, each in a colour", "label": "the label", "truth": "the truth"}
+OUTLINED = "the outlines of single answers on the label"
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,14 @@ class _Maker:
                 yield self.together("Least sure labels of the machine", "Least confident first.", least)
         human = sample(self.facts.of("human"), SAMPLE, self.run.settings.run.seed)
         answers = answers_of(self.run, self.task, [m.label.row for m in human])
+        title = "From answers to labels" if answers else "Labels of people, drawn at random"
         parts: list[Part] = [*(("answers",) if answers else ()), "label", *(("truth",) if self.truth else ())]
-        words = ", ".join(PARTS[p] for p in parts)
+        said = {**PARTS, "answers": OUTLINED} if any(map(_has_masks, human)) else PARTS
+        words = ", ".join(said[p] for p in parts)
         caption = (
             f"Drawn at random. From the top: {words}." if len(parts) > 1 and _shaped(human) else "Drawn at random."
         )
-        yield self.apart("From answers to labels", caption, human, parts, answers)
+        yield self.apart(title, caption, human, parts, answers)
 
     def extremes(self, of: str, labels: Sequence[Measured]) -> Iterator[Gallery]:
         """The worst and the best of a source, as the truth has it."""
@@ -118,6 +122,7 @@ class _Maker:
         """Pictures of the same image below each other; one, where nothing can be drawn on it."""
         of = [_foreground(m, self.background) for m in shown]
         shaped = _shaped(of)
+        said = {} if shaped else {row: _said(given) for row, given in (answers or {}).items()}
         drawn = tuple(
             apart(
                 self.run.items[m.label.row],
@@ -129,10 +134,17 @@ class _Maker:
                     self.categories,
                 ),
                 parts if shaped else ("label",),
+                said.get(m.label.row, ""),
             )
             for m in of
         )
         return Gallery(title, caption, _key(of, False, self.categories, striped=False) if shaped else (), drawn, SUREST)
+
+
+def _said(answers: Sequence[Payload]) -> str:
+    """Answers that are categories in words, the most frequent first; empty for others."""
+    found = Counter(name for a in answers for name in names_in(a))
+    return "answers: " + ", ".join(f"{n} × {name}" for name, n in found.most_common()) if found else ""
 
 
 def _shaped(measured: Sequence[Measured]) -> bool:

@@ -17,6 +17,11 @@ Floats = NDArray[np.float64]
 GROUPS = 10
 """Groups of equal size by confidence: deciles, where there are enough labels."""
 SOURCES = ("human", "machine")
+CALLED = {
+    **{"iou": "IoU", "miou": "mIoU", "matched_iou": "matched IoU", "balanced": "balanced accuracy"},
+    **{"ap": "AP", "ap50": "AP50", "ap75": "AP75"},
+}
+"""Figures of merit by the names that they have in papers, where a task's name for them is another."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def by_confidence(confidence: Floats, quality: Floats, groups: int = GROUPS) -> 
 
 def called(figure: str) -> str:
     """A figure of merit in words."""
-    return {"iou": "IoU", "miou": "mIoU"}.get(figure, figure.replace("_", " "))
+    return CALLED.get(figure, figure.replace("_", " "))
 
 
 def by_figure(figures: Mapping[str, float | None]) -> dict[str, dict[str, float | None]]:
@@ -95,12 +100,28 @@ def category_counts(measured: Iterable[Measured], categories: Sequence[str]) -> 
 
 
 def names_in(payload: Payload | None) -> list[str]:
-    """The categories that a payload names, one for each object; the only place that knows where they are."""
+    """The categories that a payload names, one for each object."""
+    return [str(o["category"]) for o in _objects(payload)]
+
+
+def _objects(payload: Payload | None) -> list[Mapping[str, Any]]:
+    """What has a category in a payload; the only place that knows where it is."""
     if payload is None:
         return []
     objects = payload.get("boxes", payload.get("regions", [payload]))
     known = objects if isinstance(objects, Sequence) else ()
-    return [str(o["category"]) for o in known if isinstance(o, Mapping) and "category" in o]
+    return [o for o in known if isinstance(o, Mapping) and "category" in o]
+
+
+def category_confidence(measured: Iterable[Measured]) -> dict[str, dict[str, float]]:
+    """Mean confidence of each category by source, where it has labels: of boxes that have their own, else of labels."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for m in measured:
+        for o in _objects(m.label.payload):
+            own = o.get("confidence")
+            of = found.setdefault(str(o["category"]), {}).setdefault(m.source, [])
+            of.append(float(m.label.confidence if own is None else own))
+    return {name: {s: float(np.mean(of)) for s, of in by.items()} for name, by in found.items()}
 
 
 def confusion(measured: Iterable[Measured], categories: Sequence[str]) -> tuple[list[str], NDArray[np.int64]] | None:
@@ -149,6 +170,7 @@ def grouped(measured: Sequence[Measured], categories: Sequence[str], truth: bool
     """All of this as JSON: ``by_confidence``, ``by_objects``, ``by_category`` and ``confusion``."""
     of = {s: [m for m in measured if m.source == s] for s in SOURCES}
     counts, rounds = category_counts(measured, categories), by_iteration(measured, categories)
+    sure = category_confidence(measured)
     return {
         "by_confidence": {s: [asdict(g) for g in by_confidence(*columns(ms))] for s, ms in of.items()},
         "by_objects": {s: by_objects(ms) for s, ms in of.items()},
@@ -158,6 +180,7 @@ def grouped(measured: Sequence[Measured], categories: Sequence[str], truth: bool
                 "human": n["human"],
                 "machine": n["machine"],
                 "truth": n["truth"] if truth else None,
+                "confidence": {s: sure.get(name, {}).get(s) for s in SOURCES},
                 "iterations": [{"n": k, **by} for k, by in sorted(rounds.get(name, {}).items())],
             }
             for name, n in counts.items()

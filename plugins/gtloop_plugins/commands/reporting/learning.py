@@ -114,11 +114,15 @@ def learning(shown: Sequence[Lesson], target: float | None, metric: str) -> Draw
             x, y = np.array(held, np.float64).T
             ax.plot(x, y, "s--", color=theme.human, markerfacecolor=theme.paper, markersize=5, label="out of fold")
         if target is not None:
-            ax.axhline(target, color=theme.ink, linewidth=1.2, linestyle=(0, (2, 2)), label=f"promised, {target:g}")
+            ax.axhline(target, color=theme.ink, linewidth=1.2, linestyle=(0, (2, 2)), label=f"target, {target:g}")
         ax.set(xlabel="labels of people that the model learnt from", ylabel=_mean(metric))
         ax.set_ylim(*room([q - e for _, q, e in known] + [q for _, q in held]))
         ax.margins(x=0.08)
         whole(ax)
+        if len(at := {m.fit.examples for m in shown if m.quality is not None or m.fit.out_of_fold is not None}) == 1:
+            (only,) = at
+            ax.set_xticks([only])
+            ax.set_xlim(only - 1, only + 3)  # on the left, where a telephone shows it
         legend(ax)
 
     return draw

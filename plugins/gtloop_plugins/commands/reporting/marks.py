@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,6 +39,24 @@ def legend(ax: Axes) -> None:
     for handle in ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, borderpad=0.2).legend_handles:
         if handle is not None:
             handle.set_alpha(1)
+
+
+def named(name: str, values: Any) -> str | None:
+    """A name for the legend; None, which leaves it out, where there is nothing but zeros to see."""
+    return name if any(values) else None
+
+
+def apart(names: Sequence[str], length: int) -> dict[str, str]:
+    """Names that have room at an axis, and can still be told from each other.
+
+    Where some are too long, what all begin with gives way first; names that would look the same stay whole.
+    """
+    if all(len(name) <= length for name in names):
+        return {name: name for name in names}
+    common = sum(1 for _ in takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False)))
+    cut = common if common > 1 and len(names) > 1 else 0
+    found = {name: short("…" * bool(cut) + name[cut:], length) for name in names}
+    return found if len(set(found.values())) == len(found) else {name: name for name in names}
 
 
 def short(name: str, length: int = 18) -> str:

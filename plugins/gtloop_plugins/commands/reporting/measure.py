@@ -108,7 +108,7 @@ def gather(run: Run, registry: Registry, truth: str | None = None) -> Facts:
     status["quality"] = by_source(measured, lambda ms: quality_figures([m.quality for m in ms])) if has_truth else None
     status["evaluation"] = by_source(measured, lambda ms: _evaluate(task, ms)) if has_truth else None
     status["truth"] = str(truth) if has_truth else None
-    status["promise"] |= outcome(status["promise"], measured, status["items"])
+    status["promise"] |= outcome(status["promise"], measured, status["items"], run.state.facts.unproven)
     people = of_run(run, task) if status["annotations"] else None
     status["people"] = None if people is None else people.figures()
     past, human = history(run, task), {m.label.row: m.label.payload for m in measured if m.source == "human"}
@@ -192,28 +192,38 @@ def _evaluate(task: Task, measured: Sequence[Measured]) -> dict[str, float | Non
     return {name: float(v) if math.isfinite(v) else None for name, v in figures.items()}
 
 
-def outcome(promise: Mapping[str, Any], measured: Sequence[Measured], items: Mapping[str, int]) -> dict[str, Any]:
+def outcome(
+    promise: Mapping[str, Any], measured: Sequence[Measured], items: Mapping[str, int], unproven: int = 0
+) -> dict[str, Any]:
     """What the truth says about the promise.
 
+    Args:
+        promise: As ``gtloop status`` has it.
+        measured: All labels.
+        items: Counts by status.
+        unproven: Machine labels of iterations up to this one came from another service, which promises nothing.
+
     Returns:
-        ``true``: what the promise bounds, from the truth: mean quality of the machine labels, or for kind
-        ``dataset`` 1 - mean loss over all items, where human labels count as right. ``true_n``: machine
-        labels that the truth covers. ``kept``: whether the promise held; None where no machine label was
-        promised anything, or where the truth does not cover them all.
+        ``true``: what the promise bounds, from the truth: mean quality of the machine labels that are not unproven,
+        or for kind ``dataset`` 1 - mean loss over all items, where human labels count as right. ``true_n``: such
+        labels that the truth covers. ``kept``: whether the promise held; None where nothing is certified, or where
+        the truth does not cover them all.
     """
-    quality = [m.quality for m in measured if m.source == "machine"]
+    of_all = promise["kind"] == "dataset"
+    quality = [m.quality for m in measured if m.source == "machine" and (of_all or m.label.iteration > unproven)]
     known = [q for q in quality if q is not None]
     found: dict[str, Any] = {"true": None, "true_n": len(known), "kept": None}
     if not known:
         return found
     mean = float(np.mean(known))
-    if promise["kind"] == "dataset":
+    if of_all:
         everything = items["total"] - items["aliases"] - items["quarantined"]
         found["true"] = 1 - (1 - mean) * len(quality) / everything
         held = found["true"] >= 1 - promise["max_loss"]
     else:
         found["true"] = mean
         held = mean >= promise["target"]
-    if len(known) == len(quality):
+    in_force = promise["certified"] is not None or (not of_all and promise["certified_rest"] is not None)
+    if in_force and len(known) == len(quality):
         found["kept"] = held
     return found

@@ -42,6 +42,11 @@ def _each(dollars: float, labels: int) -> float | None:
     return round(dollars / labels, 6) if labels else None
 
 
+def unpriced(each: Mapping[str, float | None]) -> bool:
+    """Whether no label was paid for: there is no price to show."""
+    return all(each[name] is None for name in ("human_label_usd", "machine_label_usd", "label_usd"))
+
+
 def paid(cost: Mapping[str, float], each: Mapping[str, float | None]) -> Draw:
     """Dollars by what they were paid for, above those of people alone; and the price of one label by source."""
     shown = [("people", each["human_label_usd"], HUMAN), ("machine", each["machine_label_usd"], MACHINE)]

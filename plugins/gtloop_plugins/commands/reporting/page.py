@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -16,24 +15,18 @@ import gtloop
 from gtloop.errors import UsageError
 from gtloop.files import write_atomic
 from gtloop.money import usd
-from gtloop.plots import DARK, HUMAN, LIGHT, MACHINE, TRUTH, render
+from gtloop.plots import HUMAN, MACHINE, TRUTH, render_all
 from gtloop_plugins.commands.reporting.galleries import galleries
 from gtloop_plugins.commands.reporting.groups import called
 from gtloop_plugins.commands.reporting.measure import Facts
 from gtloop_plugins.commands.reporting.panels import Plot, plots
 from gtloop_plugins.commands.reporting.picks import unlabelled
+from gtloop_plugins.commands.reporting.promising import promised, unlooked
+from gtloop_plugins.commands.reporting.recipe import again
 
 if TYPE_CHECKING:
     from gtloop.interfaces import Task
     from gtloop.opened import Run
-
-RULES = {
-    "exact": ", except with a probability of at most {delta:g}, shown by an exact test.",
-    "cross-fitted": ", except with a probability of about {delta:g}, shown by a test on cross-fitted labels.",
-    "ttest": ", except with a probability of about {delta:g}, shown by a t test.",
-    "empirical": ". The rule in use takes the plain mean of the validation images and certifies nothing.",
-}
-
 
 SHOWN_PEOPLE = 50
 """Workers in the table of people; ``gtloop workers`` has all."""
@@ -59,14 +52,12 @@ def write_report(facts: Facts, run: Run, task: Task, folder: Path) -> Path:
     Raises:
         UsageError: The folder can't be written.
     """
-    drawn = [
-        (p, render(p.draw, LIGHT, p.size), render(p.draw, DARK, p.size)) for p in plots(facts, run.settings.run.classes)
-    ]
-    page = build_page(facts, run, task, [_shown(*d) for d in drawn])
+    drawn = [(plot, render_all(plot.draw, plot.size)) for plot in plots(facts, run.settings.run.classes)]
+    page = build_page(facts, run, task, [_shown(plot, of.light, of.dark) for plot, of in drawn])
     try:
-        for plot, light, _ in drawn:
-            write_atomic(folder / f"{plot.name}.png", light)
-            write_atomic(folder / f"{plot.name}.svg", render(plot.draw, LIGHT, plot.size, "svg"))
+        for plot, of in drawn:
+            write_atomic(folder / f"{plot.name}.png", of.light)
+            write_atomic(folder / f"{plot.name}.svg", of.svg)
         write_atomic(folder / "index.html", page.encode("utf-8", "surrogateescape"))
     except OSError as e:
         raise UsageError(f"cannot write {folder}: {e.strerror or e}; choose another place with --out") from e
@@ -82,7 +73,7 @@ def _data_uri(png: bytes) -> str:
     from PIL import Image
 
     out = io.BytesIO()
-    Image.open(io.BytesIO(png)).convert("RGB").save(out, format="WEBP", lossless=True, quality=60, method=3)
+    Image.open(io.BytesIO(png)).convert("RGB").save(out, format="WEBP", lossless=True, quality=60, method=1)
     return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode()
 
 
@@ -106,8 +97,9 @@ def build_page(facts: Facts, run: Run, task: Task, shown: Sequence[Shown]) -> st
         version=gtloop.__version__,
         colours={"human": HUMAN, "machine": MACHINE, "truth": TRUTH},
         tiles=_tiles(s),
-        promise=_promise(s),
-        unlooked=_unlooked(s, run),
+        state=_state(s),
+        promise=promised(s),
+        unlooked=unlooked(s, run),
         plots=shown,
         galleries=pictures,
         contents=[
@@ -124,7 +116,7 @@ def build_page(facts: Facts, run: Run, task: Task, shown: Sequence[Shown]) -> st
         evaluation=evaluation,
         by_category=_by_category(s),
         settings=facts.recipe,
-        again=f"gtloop run --config {shlex.quote(str(run.root / 'run.toml'))} --run NEW",
+        again=again(run),
         truth=facts.truth,
     )
 
@@ -155,68 +147,11 @@ def _tiles(s: dict[str, Any]) -> list[tuple[str, str, str]]:
     return tiles
 
 
-def _promise(s: dict[str, Any]) -> dict[str, Any]:
-    """What was promised, in words, and its four numbers on one scale."""
-    p, machine = s["promise"], s["items"]["machine"]
-    selective = p["kind"] == "selective"
-    least = p["target"] if selective else 1 - p["max_loss"]
-    quality = f"mean {p['metric']}" if not p["metric"].startswith("mean") else p["metric"]
-    words = (
-        f"The {quality} of the machine labels is at least {least:g}"
-        if selective
-        else f"The mean loss over all images, where labels of people count as right, is at most {p['max_loss']:g}"
-    )
-    tested = [c for c in p["certificates"] if c["threshold"] is not None]
-    rule = "cross-fitted" if p["rule"] == "exact" and not p["exact"] else p["rule"]
-    n = sum(c["n"] for c in tested)
-    numbers = [
-        ("certified", p["certified"], "at least, by the test"),
-        ("estimated", p["estimated"], f"from {n:,} validation images at or above the threshold"),
-        ("measured", p["measured"], "by people, in an audit"),
-        ("true", p["true"], f"against the truth, {p['true_n']:,} images"),
-    ]
-    return {
-        "words": words + RULES[rule].format(delta=p["delta"]),
-        "least": least,
-        "scale": f"Numbers are the {quality} of the machine labels." if selective else "Numbers are 1 - mean loss.",
-        "numbers": [n for n in numbers if n[1] is not None],
-        "verdict": _verdict(p, machine, quality, s["state"] == "finished"),
-    }
-
-
-def _verdict(p: dict[str, Any], machine: int, quality: str, finished: bool) -> tuple[str, str]:
-    """One sentence about how it ended, and ``kept``, ``broken`` or ``open``."""
-    if void := next((c["void"] for c in p["certificates"] if c["void"]), ""):
-        return f"Broken, and withdrawn: {void}.", "broken"
-    if not machine:
-        still = "Nothing was labelled by machine, so there is nothing to keep."
-        return still if finished else "Nothing is labelled by machine yet.", "open"
-    if p["kept"] is None:
-        known = (
-            "There is no truth to hold it against"
-            if not p["true_n"]
-            else f"The truth covers {p['true_n']} of {machine}"
-        )
-        if p["measured"] is not None:
-            return f"{known}; an audit of {p['audit']['audited']} measured {p['measured']:.3f}.", "open"
-        return f"{known}; an audit measures it.", "open"
-    true = f"{quality} {p['true']:.3f}" if p["kind"] == "selective" else f"mean loss {1 - p['true']:.3f}"
-    return (f"Kept: in truth, {true}.", "kept") if p["kept"] else (f"Broken: in truth, {true}.", "broken")
-
-
-def _unlooked(s: dict[str, Any], run: Run) -> str:
-    """Why no model was tested; empty where one was."""
-    if s["promise"]["looks"]:
-        return ""
-    late = run.settings.loop.certify == "late"
-    due = f"after {run.state.facts.plan['look_at'][0]:,} images" if late else "after the first model"
-    if s["state"] == "finished":
-        return (
-            f"Finished without a look: the first was due {due}; people had labelled all by then. No model was tested."
-        )
-    if s["state"] == "cancelled":
-        return f"Cancelled before the first look, which was due {due}. No model was tested."
-    return f"No look yet: the first is due {due}. The machine labels nothing before its labels are tested."
+def _state(s: dict[str, Any]) -> str:
+    """Of the run, as ``gtloop status`` says it to people: one that nobody drives does not run."""
+    if s["state"] != "running" or s["driven"]:
+        return str(s["state"])
+    return "wants to go on" if s["reopened"] else "stopped"
 
 
 def _people(facts: Facts) -> dict[str, Any] | None:
@@ -284,6 +219,8 @@ def _by_category(s: dict[str, Any]) -> ByCategory:
         (c, [_cells([v.get(f"{column}.{c}")])[0] for column in columns for v in labels.values()])
         for c in dict.fromkeys(category for _, _, category in parts)
     ]
+    if len(rows) < 2:
+        rows = []  # the figures of all say the same
     return ByCategory([called(c) for c in columns], [SOURCES[by] for by in labels], rows)
 
 

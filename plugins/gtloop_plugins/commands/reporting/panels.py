@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from gtloop.plots import Draw
-from gtloop_plugins.commands.reporting import audits, categories, figures, learning, money, picking, risk
+from gtloop_plugins.commands.reporting import audits, categories, crowd, figures, learning, money, picking, risk
 from gtloop_plugins.commands.reporting.groups import (
     SOURCES,
     by_confidence,
     by_figure,
     by_iteration,
     called,
+    category_confidence,
     category_counts,
     columns,
 )
@@ -52,7 +53,8 @@ def plots(facts: Facts, categories_of_run: Sequence[str]) -> list[Plot]:
 
 
 def _of_risk(facts: Facts) -> Iterator[Plot]:
-    promise, looks = facts.status["promise"], facts.status["risk"]
+    promise = facts.status["promise"]
+    looks = [look for look in facts.status["risk"] if look["spent"]]
     if not looks or promise["rule"] == "empirical":
         return
     tests = risk.tested(promise["certificates"])
@@ -60,7 +62,7 @@ def _of_risk(facts: Facts) -> Iterator[Plot]:
         " Right, every test that was made: it passes, filled, where its p is at most its share of delta, the upright "
         "mark; the share may be less than the look had, as images fall into slices."
         if tests
-        else " Nothing was tested, so nothing was spent."
+        else ""
     )
     caption = (
         f"The promise may be broken with a probability of {promise['delta']:g}, delta. Every look that tests spends "
@@ -88,11 +90,12 @@ def _of_audits(facts: Facts) -> Iterator[Plot]:
 def _of_money(facts: Facts) -> Iterator[Plot]:
     cost, hours = facts.status["cost_usd"], facts.status["hours"]
     if cost["if_all_human"]:
-        caption = (
-            "Left, what was paid, and for what, above what people alone would have cost by the same worker policy. "
-            "Right, what a label cost: one of people with its answers and the platform's fees, one of the machine with "
-            "its fee and the machine's work, and the mean of all."
-        )
+        caption = "What was paid, and for what, above what people alone would have cost by the same worker policy."
+        if not money.unpriced(facts.status["money"]):
+            caption += (
+                " Right, what a label cost: one of people with its answers and the platform's fees, one of the machine "
+                "with its fee and the machine's work, and the mean of all."
+            )
         yield Plot("money", "The money", caption, money.paid(cost, facts.status["money"]), (9.2, 2.0))
     elif hours["human"]:
         caption = (
@@ -204,9 +207,9 @@ def _of_categories(facts: Facts, order: Sequence[str], masks: bool) -> Iterator[
     if len(labelled) > 1 or (labelled and len(counts) > 1):
         cut = f" The {most} most frequent of {len(counts)}." if len(counts) > most else ""
         mark = " The green mark is the true number in the same images." if facts.truth else ""
-        what = "Images that show a category," if masks else "Objects of every category"
-        caption = f"{what} by who labelled them.{mark}{cut}"
-        plot = categories.categories(counts, facts.truth is not None)
+        what = "Images that show a category," if masks else f"{_counted(facts)} of every category"
+        caption = f"{what} by who labelled them, and how sure they are on average.{mark}{cut}"
+        plot = categories.categories(counts, category_confidence(facts.measured), facts.truth is not None)
         yield Plot("categories", "Categories", caption, plot, (9.2, 1.1 + 0.3 * len(frequent)))
         yield from _over_time(facts, labelled, masks)
     if facts.status["confusion"]["categories"]:
@@ -215,25 +218,32 @@ def _of_categories(facts: Facts, order: Sequence[str], masks: bool) -> Iterator[
         yield from _of_figures(facts, frequent)
 
 
+def _counted(facts: Facts) -> str:
+    return "Images" if any("category" in m.label.payload for m in facts.measured) else "Objects"
+
+
 def _over_time(facts: Facts, labelled: Sequence[str], masks: bool) -> Iterator[Plot]:
     rounds = by_iteration(facts.measured, labelled)
     if len({n for name in labelled for n in rounds[name]}) < 2:
         return
     most = categories.MAX_PANELS
     cut = f"; the {most} most frequent categories" if len(labelled) > most else ""
-    caption = (
-        f"{'Images that show each' if masks else 'Objects of each'} category, by the iteration of their label{cut}."
-    )
+    what = "Images that show" if masks else f"{_counted(facts)} of"
+    caption = f"{what} each category, by the iteration of their label{cut}."
     rows = -(-min(len(labelled), most) // categories.COLUMNS)
     draw = categories.over_iterations(labelled, rounds)
     yield Plot("categories-iterations", "Categories, batch by batch", caption, draw, (9.2, 0.8 + 1.5 * rows))
 
 
 def _of_confusion(found: Mapping[str, Any]) -> Plot:
-    names, tables = found["categories"], {s: found[s] for s in ("all", *SOURCES) if found[s]["count"]}
+    known = [s for s in SOURCES if found[s]["count"]]
+    names, tables = found["categories"], {s: found[s] for s in (("all", *SOURCES) if len(known) > 1 else known)}
+    which = "All labels, those of people, and those of the machine."
+    if len(known) == 1:
+        which = "The labels are all of people." if known == ["human"] else "The labels are all of the machine."
     caption = (
         "Rows are the truth, columns the label, numbers are images; a stronger colour is a larger share of its row. "
-        "All labels, those of people, and those of the machine."
+        + which
     )
     height = 0.9 + 8.2 / max(len(tables), 1) * 0.95 + 0.05 * max(map(len, names))
     return Plot(
@@ -249,19 +259,22 @@ def _of_figures(facts: Facts, names: Sequence[str]) -> Iterator[Plot]:
         for figure, values in by_figure(evaluation.get(source, {})).items():
             panels.setdefault(called(figure), {})[source] = values
     known = [c for c in names if any(c in values for by in panels.values() for values in by.values())]
-    if not known:
+    if len(known) < 2:
         return
-    title = " and ".join(panels) + " of every category"
+    *most, last = panels
+    title = (", ".join(most) + " and " if most else "") + f"{last} of every category"
+    title = title if title.startswith("IoU") else title.capitalize().replace("iou", "IoU")
     caption = "Labels of people and of the machine against the truth, each over all its images together."
     yield Plot("figures", title, caption, categories.by_category(known, panels), (9.2, 1.1 + 0.38 * len(known)))
 
 
 def _of_people(facts: Facts) -> Iterator[Plot]:
     if any(len(times) > 1 and times[-1] > times[0] for times in facts.answers.values()):
-        most = figures.NAMED
+        most = crowd.NAMED
         cut = f" The {most} with most answers have a colour." if len(facts.answers) > most else ""
-        caption = f"Answers of every person, one line each, added up over time.{cut}"
-        yield Plot("pace", "Who answered when", caption, figures.pace(facts.answers))
+        over = "from answer to answer; a long pause would hide the rest" if crowd.gap(facts.answers) else "over time"
+        caption = f"Answers of every person, one line each, added up {over}.{cut}"
+        yield Plot("pace", "Who answered when", caption, crowd.pace(facts.answers))
     known = [] if facts.people is None else [w for w in facts.people.workers if w.quality is not None]
     if not known:
         return
@@ -271,4 +284,4 @@ def _of_people(facts: Facts) -> Iterator[Plot]:
         f"Every person by {words} and by quality: how far their answers agree with the label that the other people's "
         "answers to the same image make. Larger dots have more answers; ringed and named ones stand out."
     )
-    yield Plot("people", "People", caption, figures.people(known, timed, facts.status["promise"]["metric"]))
+    yield Plot("people", "People", caption, crowd.people(known, timed, facts.status["promise"]["metric"]))

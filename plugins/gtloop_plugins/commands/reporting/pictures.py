@@ -32,6 +32,8 @@ SMALL = 320, 240
 JPEG_QUALITY = 80
 WORKERS = ("#1f77b4", "#ff7f0e", "#d62728", "#9467bd", "#e377c2", "#8c564b", "#17becf", "#bcbd22", "#7f7f7f")
 """Single answers that stand alone: a colour each."""
+Plate = tuple[float, float, float, float]
+"""Where a name stands: left, top, right and bottom, pixels."""
 FONT = 21
 """Height of names at boxes, pixels."""
 
@@ -94,9 +96,13 @@ Part = Literal["answers", "label", "truth"]
 """What is drawn alone, so that it can be seen beside the others."""
 
 
-def apart(item: Item, measured: Measured, metric: str, drawn: Drawn, parts: Sequence[Part]) -> Picture:
-    """Draw the same image several times, each with a part of what is known of it; ``parts`` from the top."""
+def apart(item: Item, measured: Measured, metric: str, drawn: Drawn, parts: Sequence[Part], said: str = "") -> Picture:
+    """Draw the same image several times, each with a part of what is known of it; ``parts`` from the top.
+
+    ``said``: answers that can't be drawn, for the caption.
+    """
     notes, wrong = _notes(measured, metric)
+    notes += (said,) if said else ()
     try:
         images = [_canvas(item, SMALL) for _ in parts]
     except BadImage as e:
@@ -136,9 +142,15 @@ def _draw_all(
     """Answers, truth and label over each other, in place."""
     for answer in answers:
         draw_payload(image, answer, ANSWER, scale, width=2, plain=True)
+    drawn = [(measured.label.payload, COLOURS[measured.source], 4)]
     if measured.truth is not None:
-        draw_payload(image, measured.truth, TRUTH, scale, width=6, plain=True)
-    draw_payload(image, measured.label.payload, COLOURS[measured.source], scale, width=4, named=named)
+        drawn.insert(0, (measured.truth, TRUTH, 6))
+    for payload, colour, width in drawn:
+        draw_payload(image, payload, colour, scale, width=width, plain=True)
+    plates: list[Plate] = []
+    for payload, colour, _ in reversed(drawn):  # a label's own name keeps its place; a true one says a category only
+        if named or colour != TRUTH:
+            _names(image, payload, colour, scale, named, plates)
 
 
 def draw_payload(
@@ -162,17 +174,32 @@ def draw_payload(
         named: Write the category at every box, not only its confidence.
         plain: Write nothing at all.
     """
-    from PIL import ImageDraw, ImageFont
+    from PIL import ImageDraw
 
     pen = ImageDraw.Draw(image)
-    font = ImageFont.load_default(size=FONT)
     for box in boxes(payload):
         x1, y1, x2, y2 = (v * s for v, s in zip(box["xyxy"], (*scale, *scale), strict=True))
-        x2, y2 = max(x1 + 1, x2), max(y1 + 1, y2)
-        pen.rectangle((x1, y1, x2, y2), outline=colour, width=width)
-        text = "" if plain else _name(box, named)
-        if text:
-            _tag(pen, font, text, x1, y1, colour)
+        pen.rectangle((x1, y1, max(x1 + 1, x2), max(y1 + 1, y2)), outline=colour, width=width)
+    if not plain:
+        _names(image, payload, colour, scale, named, [])
+
+
+def _names(
+    image: Image.Image,
+    payload: Payload,
+    colour: str,
+    scale: tuple[float, float],
+    named: bool,
+    plates: list[Plate],
+) -> None:
+    """Write what every box is, in place; ``plates``: where names stand already, which these join."""
+    from PIL import ImageDraw, ImageFont
+
+    pen, font = ImageDraw.Draw(image), ImageFont.load_default(size=FONT)
+    for box in boxes(payload):
+        if text := _name(box, named):
+            at = box["xyxy"][0] * scale[0], box["xyxy"][1] * scale[1]
+            _tag(pen, font, text, at, image.size, plates, colour)
 
 
 def boxes(payload: Payload) -> list[Mapping[str, Any]]:
@@ -187,12 +214,19 @@ def _name(box: Mapping[str, Any], named: bool) -> str:
     return " ".join(parts if confidence is None else [*parts, f"{confidence:.2f}"])
 
 
-def _tag(pen: Any, font: Any, text: str, x: float, y: float, colour: str) -> None:
-    """A name on a plate of the box's colour, above the box or inside where there is no room."""
+def _tag(
+    pen: Any, font: Any, text: str, at: tuple[float, float], size: tuple[int, int], plates: list[Plate], colour: str
+) -> None:
+    """A name on a plate of the box's colour: above the box, inside it or below other names, always in the picture."""
     left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
-    height = bottom - top + 5
-    y = y - height if y >= height else y
-    pen.rectangle((x, y, x + right - left + 6, y + height), fill=colour)
+    width, height = right - left + 6, bottom - top + 5
+    x, y = max(0.0, min(at[0], size[0] - width - 1)), at[1] - height if at[1] >= height else at[1]
+    for other in sorted(plates, key=lambda plate: plate[1]):  # from the top, so that one walk down is enough
+        if x < other[2] and other[0] < x + width and y < other[3] and other[1] < y + height:
+            y = other[3] + 1
+    y = max(0.0, min(y, size[1] - height - 1))
+    plates.append((x, y, x + width, y + height))
+    pen.rectangle(plates[-1], fill=colour)
     pen.text((x + 3, y + 2 - top), text, font=font, fill="white")
 
 

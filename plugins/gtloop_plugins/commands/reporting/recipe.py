@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,8 @@ CHOSEN = (
 )
 """Keys of ``[run]`` that are shown in any case."""
 HIDDEN = "(not shown)"
+IMPORTED = "import.json"
+"""What ``gtloop import groundtruth`` leaves in a run; the plan that the run started with was never followed then."""
 _SECRET = re.compile(r"(^|_)(secret|password|passwd|token|key|credentials?)$", re.IGNORECASE)
 _USER = re.compile(r"(?<=://)[^/@\s]+@")
 
@@ -47,13 +50,29 @@ def recipe(run: Run, registry: Registry) -> list[Row]:
     settings = Settings.model_validate(started.settings)
     rows = [
         *_chosen(settings),
-        ("sizes", sizes(started.plan, settings)),
+        *([] if imported_from(run) else [("sizes", sizes(started.plan, settings))]),
         *_tables(settings),
         *(row for kind, name in _plugins(settings) for row in _given(kind, name, settings, registry)),
         *((f"iteration {e.iteration}", text) for e in events if (text := _happened(e, settings, registry))),
         ("gtloop", started.gtloop),
     ]
     return [(what, _USER.sub("", text)) for what, text in rows]
+
+
+def imported_from(run: Run) -> str:
+    """The job folder of another service that the run was made of; empty for a run that gtloop began."""
+    mark = run.root / IMPORTED
+    return str(json.loads(mark.read_bytes())["job"]) if mark.is_file() else ""
+
+
+def again(run: Run) -> str:
+    """The sentence that says how to make the run once more."""
+    if job := imported_from(run):
+        return (
+            f"It began as a job of another service. Again, with the options that were given then: gtloop import "
+            f"groundtruth {shlex.quote(job)} --run NEW"
+        )
+    return f"Again, from the same folder: gtloop run --config {shlex.quote(str(run.root / 'run.toml'))} --run NEW"
 
 
 def _chosen(settings: Settings) -> list[Row]:

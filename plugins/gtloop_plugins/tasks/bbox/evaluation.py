@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -33,32 +34,54 @@ def evaluate(pairs: Iterable[tuple[Payload, Payload]]) -> dict[str, float]:
     Returns:
         ``mean`` and ``median`` of the image mIoU, ``count`` of images, ``matched_iou`` (mean IoU of matched
         pairs), ``recall`` and ``precision`` of boxes at IoU .5, and COCO's average precision (``AveragePrecision``):
-        ``ap``, ``ap50``, ``ap75``. NaN where undefined.
+        ``ap``, ``ap50``, ``ap75``. ``matched_iou``, ``recall`` and ``precision`` of each category,
+        as ``recall.CATEGORY``. NaN where undefined.
     """
     quality: list[float] = []
-    matched: list[float] = []
-    hits, found, true = 0, 0, 0
+    of: dict[str, _Tally] = {}
     curves = AveragePrecision()
     for label, truth in pairs:
         quality.append(image_miou(label, truth))
         ours, theirs = by_category(label), by_category(truth)
-        for category in sorted(ours.keys() & theirs.keys()):
-            iou = match(ours[category], theirs[category]).iou
-            matched += iou.tolist()
-            hits += int((iou >= HIT).sum())
-        found += sum(map(len, ours.values()))
-        true += sum(map(len, theirs.values()))
+        for category in sorted(ours.keys() | theirs.keys()):
+            tally = of.setdefault(category, _Tally())
+            tally.found += len(ours.get(category, ()))
+            tally.true += len(theirs.get(category, ()))
+            if category in ours and category in theirs:
+                tally.matched += match(ours[category], theirs[category]).iou.tolist()
         curves.add(label, truth)
     nan = float("nan")
     return {
         "mean": float(np.mean(quality)) if quality else nan,
         "count": float(len(quality)),
         "median": float(np.median(quality)) if quality else nan,
-        "matched_iou": float(np.mean(matched)) if matched else nan,
-        "recall": hits / true if true else nan,
-        "precision": hits / found if found else nan,
+        **_Tally.together(of.values()).figures(),
         **curves.figures(),
+        **{f"{name}.{c}": v for c in sorted(of) for name, v in of[c].figures().items()},
     }
+
+
+@dataclass
+class _Tally:
+    """IoU of ``matched`` pairs, and the boxes that labels (``found``) and the truth (``true``) have."""
+
+    matched: list[float] = field(default_factory=list)
+    found: int = 0
+    true: int = 0
+
+    @classmethod
+    def together(cls, of: Iterable[_Tally]) -> _Tally:
+        tallies = list(of)
+        matched = [v for t in tallies for v in t.matched]
+        return cls(matched, sum(t.found for t in tallies), sum(t.true for t in tallies))
+
+    def figures(self) -> dict[str, float]:
+        nan, hits = float("nan"), sum(v >= HIT for v in self.matched)
+        return {
+            "matched_iou": float(np.mean(self.matched)) if self.matched else nan,
+            "recall": hits / self.true if self.true else nan,
+            "precision": hits / self.found if self.found else nan,
+        }
 
 
 class _Rows(NamedTuple):
