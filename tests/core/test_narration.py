@@ -20,6 +20,8 @@ def test_unreadable_images_are_named_with_their_reason() -> None:
     text = sentence(three, State())
     assert text.startswith("3 unreadable images put aside, first a.jpg (the file is empty); ")
     assert "gtloop export" in text
+    trained = three.model_copy(update={"training": True})
+    assert sentence(trained, State()) == "3 unreadable images left out of training, first a.jpg (the file is empty)"
     old = ev.ItemsQuarantined.model_validate({"iteration": 1, "file": ref(2).model_dump()})
     assert sentence(old, State()) == "2 unreadable images put aside"
 

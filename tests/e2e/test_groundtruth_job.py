@@ -353,6 +353,45 @@ def test_damaged_files_are_put_aside_with_reasons(tmp_path: Path) -> None:
     assert len(some) == found["items"]["human"]
 
 
+def test_lost_images_are_named_and_the_rest_goes_on(tmp_path: Path) -> None:
+    """Nothing is learned from what can't be read; where that is all there is, nothing is paid before it is said."""
+    images = tiny(tmp_path, 60)
+    job = gtjobs.automated(tmp_path / "crates", "bbox", images, ["crate", "drum"], left=30)
+    labelled = sorted(n for n in job.answers if n not in job.failed)
+    lost = [images[n][0] for n in labelled[:3]] + [images[n][0] for n in range(60) if n not in job.labels][:1]
+    for path in lost:
+        path.rename(path.with_suffix(".away"))
+    root = tmp_path / "run"
+    sizes = ("-o", "sizes.probe=5", "-o", "sizes.validation=5", "-o", "sizes.look_at=35")
+    found = import_job(job.root, tmp_path, root, *sizes)
+    names = sorted(p.name for p in lost)
+    assert found["unreadable"]["count"] == 4
+    assert found["unreadable"]["first"] == names[:3]
+    again = runs.cli("import", "groundtruth", job.root, "--run", root)
+    assert f"4 of 60 images can't be found or read: {', '.join(names[:3])}, ... (" in again.out
+    assert found["unreadable"]["looked_for"] == str(min(lost)), "beside the others"
+    assert f"(looked for at {min(lost)})" in again.out
+    copy = shutil.copytree(root, tmp_path / "copy")
+    go_on = ("--annotator", "synthetic", "--truth", tmp_path / "truth.jsonl")
+    ended = runs.cli("run", "--run", root, *go_on)
+    assert ended.code == 0, ended.err
+    assert "3 unreadable images left out of training, first " in ended.err
+    after = runs.exported(root)
+    assert all(after[images[n][0].name]["source"] == "human" for n in labelled[:3]), "labels stay"
+    assert sorted(name for name, row in after.items() if row["status"] == "quarantined") == [lost[3].name]
+    for n in labelled[3:]:
+        images[n][0].rename(images[n][0].with_suffix(".away"))
+    refused = runs.cli("run", "--run", copy, *go_on)
+    first = images[labelled[0]][0].name
+    assert f"none of {len(labelled)} images can be read any more, for example {first} (" in refused.error
+    assert runs.status(copy)["cost_usd"]["total"] == pytest.approx(found["cost_usd"])
+    for n in labelled:
+        images[n][0].with_suffix(".away").rename(images[n][0])
+    ended = runs.cli("run", "--run", copy, *go_on)
+    assert ended.code == 0, ended.err
+    assert "left out of training" not in ended.err
+
+
 def _killed(job: Path, images: Path, root: Path) -> None:
     from gtloop_plugins.formats.groundtruth.jobs.replay import Replay
 

@@ -95,6 +95,14 @@ def _lines(found: dict[str, Any], root: Path, refused: str) -> list[str]:
         lines.append(
             f"{counted(found['refused'], 'entry')} could not be used, each with its reason in {root / refused}"
         )
+    unreadable = found.get("unreadable", {"count": 0})
+    if unreadable["count"]:
+        names = ", ".join(unreadable["first"]) + (", ..." if unreadable["count"] > len(unreadable["first"]) else "")
+        lines.append(
+            f"{unreadable['count']} of {counted(found['items']['total'], 'image')} can't be found or read: {names} "
+            f"(looked for at {unreadable['looked_for']}); nothing is learned from them, and nobody is asked about "
+            "them, unless they are there when it goes on"
+        )
     state = found["state"]
     then = "" if state == "finished" else f"   Go on: gtloop run --run {root}"
     return [*lines, f"Look: gtloop report {root}{then}"]

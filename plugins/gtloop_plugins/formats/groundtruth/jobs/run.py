@@ -10,6 +10,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 import gtloop
 from gtloop import config
 from gtloop.errors import RunError
@@ -30,6 +32,7 @@ from gtloop.stages import next_stage
 from gtloop.state import HUMAN, POOL, State
 from gtloop.status import status
 from gtloop.store import Store
+from gtloop.urls import shown
 from gtloop_plugins.formats.groundtruth.jobs.facts import JobFacts
 from gtloop_plugins.formats.groundtruth.jobs.folder import JobFolder
 from gtloop_plugins.formats.groundtruth.jobs.images import Images
@@ -41,6 +44,8 @@ MARK = "import.json"
 """File of an imported run that says what it was made of."""
 REFUSED = "import.refused.jsonl"
 """File of an imported run with what could not be used, and why."""
+FIRST = 3
+"""Names of images that can't be read that are said."""
 STAGE = "what another service chose to label tells nothing about what it left"
 
 
@@ -176,6 +181,13 @@ def _end(made: Job) -> None:
         log.info("note: of the images that are left, %s (to be said when importing)", lacking)
 
 
+def _unreadable(made: Job) -> dict[str, Any]:
+    """The images that can't be read: how many, the names of the first, and where the first one was looked for."""
+    rows = np.flatnonzero(made.items.width == 0)
+    where = shown(made.items.uri[rows[0]]) if len(rows) else None
+    return {"count": len(rows), "first": made.items.name.at(rows[:FIRST]), "looked_for": where}
+
+
 def _found(root: Path, made: Job, job: JobFolder, facts: JobFacts, replay: Replay) -> dict[str, Any]:
     said = status(str(root), made.state, made.settings, made.promise, driven=False)
     return {
@@ -188,6 +200,7 @@ def _found(root: Path, made: Job, job: JobFolder, facts: JobFacts, replay: Repla
         "answers": made.state.facts.annotations,
         "workers": len(replay.workers),
         "items": said["items"],
+        "unreadable": _unreadable(made),
         "imported": said["imported"],
         "cost_usd": said["cost_usd"]["total"],
         "agreement": {"metric": made.promise.metric, **replay.agreement()},
