@@ -36,6 +36,7 @@ def test_one_is_no_plural() -> None:
     assert text(1, 1) == "1 image goes to people (train): why; 1 validation image reached too, now training"
     assert text(2, 2) == "2 images go to people (train): why; 2 validation images reached too, now training"
     assert [counted(n, "alias") for n in (0, 1, 2)] == ["0 aliases", "1 alias", "2 aliases"]
+    assert [counted(2, noun) for noun in ("entry", "day")] == ["2 entries", "2 days"]
     assert some(["a", "b"], 2) == "a, b"
     assert some(["a", "b", "c"], 2) == "a, b, ..."
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +42,7 @@ from gtloop_plugins.formats.groundtruth.jobs.replay import Replay, commit
 
 log = logging.getLogger("gtloop.groundtruth")
 MARK = "import.json"
-"""File of an imported run that says what it was made of."""
+"""File of an imported run that says what it was made of, and what the import found."""
 REFUSED = "import.refused.jsonl"
 """File of an imported run with what could not be used, and why."""
 FIRST = 3
@@ -83,6 +84,7 @@ def settings_of(
         "run.task": facts.task,
         "run.classes": facts.categories,
         **({"run.workers": facts.workers} if facts.workers else {}),
+        **({"formats.groundtruth.attribute": facts.attribute} if facts.attribute else {}),
         **{f"prices.{key}": value for key, value in prices.items()},
     }
     return config.load(None, found | flags, overrides, defaults)
@@ -178,7 +180,13 @@ def _end(made: Job) -> None:
     if lacking := hopeless(plan, made.settings, made.promise, n, trainable, s.count(HUMAN)):
         for name in ("target", "delta"):  # an import has no flags for these
             lacking = lacking.replace(f"--{name} ", f"-o promise.{name}=")
-        log.info("note: of the images that are left, %s (to be said when importing)", lacking)
+        again = "; settings like these are fixed from now on: import into another --run with them"
+        log.info("note: of the images that are left, %s%s", lacking, again if "-o " in lacking else "")
+
+
+def _gaps(numbers: Iterable[int]) -> list[list[int]]:
+    """The first and last number of each stretch that is not among ``numbers``, from 1 to the largest."""
+    return [[a + 1, b - 1] for a, b in pairwise([0, *sorted(numbers)]) if b - a > 1]
 
 
 def _unreadable(made: Job) -> dict[str, Any]:
@@ -197,6 +205,10 @@ def _found(root: Path, made: Job, job: JobFolder, facts: JobFacts, replay: Repla
         "attribute": facts.attribute,
         "categories": list(facts.categories),
         "batches": len(made.state.facts.batches),
+        "iterations": {
+            "lacking": _gaps(job.responses.keys() | job.automatic.keys()),
+            "called": {str(own): run for own, run in replay.called.items() if own != run},
+        },
         "answers": made.state.facts.annotations,
         "workers": len(replay.workers),
         "items": said["items"],
