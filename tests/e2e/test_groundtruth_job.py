@@ -210,6 +210,18 @@ def test_an_audit_checks_what_the_service_labelled(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------- other jobs
 
 
+def test_what_would_help_is_to_be_said_in_another_import(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    images = tiny(tmp_path, 150)
+    job = gtjobs.Job(tmp_path / "crates", "bbox", images, ["crate", "drum"])
+    job.ask(1, range(8))
+    job.finish()
+    with caplog.at_level("INFO", "gtloop"):
+        import_job(job.root, tmp_path, tmp_path / "run", "-o", "sizes.validation=20")
+    note = next(r.getMessage() for r in caplog.records if "of the images that are left" in r.getMessage())
+    assert "-o sizes.validation=" in note
+    assert note.endswith("; settings like these are fixed from now on: import into another --run with them")
+
+
 def test_classification_of_digits(shared_data: Path, tmp_path: Path) -> None:
     images, categories = gtjobs.digits(shared_data, 150)
     job = gtjobs.automated(tmp_path / "digits", "classification", images, categories, left=30)
