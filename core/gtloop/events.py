@@ -221,11 +221,12 @@ class AnswersSettled(Event):
 
 
 class ItemsQuarantined(Event):
-    """Images that can't be read: rows with a reason; they leave the pool."""
+    """Images that can't be read: rows with a reason; they leave the pool, and what has a label keeps it."""
 
     type: Literal["items-quarantined"] = "items-quarantined"
     file: FileRef
     example: str = Field("", description="name of the first, and why it can't be read")
+    training: bool = Field(False, description="whether a fit leaves them out: people have labelled them")
 
 
 class BatchCommitted(Event):

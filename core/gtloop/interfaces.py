@@ -426,10 +426,18 @@ class Example:
     payload: Payload
 
     def open(self, least: tuple[int, int] | None = None) -> Image.Image:
-        """The decoded image, RGB, in the display frame; ``least`` as for ``gtloop.images.open_image``."""
+        """The decoded image, RGB, in the display frame; ``least`` as for ``gtloop.images.open_image``.
+
+        Raises:
+            BadImage: It can't be read; it names it.
+        """
+        from gtloop.errors import BadImage
         from gtloop.images import open_image
 
-        return open_image(self.item.uri, least=least)
+        try:
+            return open_image(self.item.uri, least=least)
+        except BadImage as e:
+            raise BadImage(f"{self.item.name}: {e}") from e
 
 
 class Detector(Plugin):
@@ -484,6 +492,7 @@ class Detector(Plugin):
 
         Raises:
             NotEnoughData: Too few examples to fit anything.
+            BadImage: As ``Example.open`` has raised it; the fit is begun again without what can't be read.
         """
         raise NotImplementedError(f"detector {self.name!r} does not fit")
 

@@ -22,6 +22,7 @@ from gtloop.consistency import consistency_due, measure_consistency
 from gtloop.crossfit import folds_at_look
 from gtloop.errors import blame
 from gtloop.events import AnyEvent, RequestsWithdrawn, RunFinished, RunPaused
+from gtloop.fitting import check_training
 from gtloop.job import Job
 from gtloop.letters import read_letters
 from gtloop.looking import look
@@ -194,6 +195,7 @@ def still_waiting(job: Job, *, collecting: bool = False) -> bool:
 
 
 def pick_batch(job: Job) -> list[AnyEvent]:
+    check_training(job)
     return pick(job, "relabel" if job.state.count(RELABEL) else next_phase(job, resting=resting(job)))
 
 
@@ -213,8 +215,7 @@ def withdraw_requests(job: Job) -> list[AnyEvent]:
     ids = sorted(job.state.facts.open)
     with blame("annotator", job.plugins.annotator.name, "cancel"):
         job.plugins.annotator.cancel(ids)
-    # as many as there were batches: the tests of a batch are withdrawn once
-    number = max(job.state.facts.withdrawals + 1, len(job.state.facts.batches))
+    number = max(job.state.facts.withdrawals + 1, len(job.state.facts.batches))  # the tests of a batch go once
     return [RequestsWithdrawn(iteration=job.state.iteration, number=number, requests=len(ids))]
 
 

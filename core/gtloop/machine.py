@@ -11,20 +11,18 @@ import numpy as np
 from gtloop.crossfit import cross_fitting, fold_rows, folds_at_look, reference_rows, to_deal
 from gtloop.errors import NotEnoughData
 from gtloop.events import AnyEvent, ModelFitted
+from gtloop.fitting import fit_model, training_rows
 from gtloop.interfaces import Rows
 from gtloop.job import Job
+from gtloop.picking import quarantine
 from gtloop.ranking import candidates
-from gtloop.state import HUMAN, POOL, TRAIN
-from gtloop.vision import embed_rows, fit_model, predict_rows
-
-
-def training_rows(job: Job) -> Rows:
-    return job.state.rows(HUMAN, TRAIN)
+from gtloop.state import POOL
+from gtloop.vision import embed_rows, predict_rows
 
 
 def fit(job: Job) -> list[AnyEvent]:
     """Fit on every human training label; validation labels are never among them."""
-    return [_fit(job, _name(job), training_rows(job))]
+    return _fit(job, _name(job), training_rows(job))
 
 
 def _name(job: Job) -> str:
@@ -43,19 +41,20 @@ def fit_fold(job: Job) -> list[AnyEvent]:
     deal = None if fold else job.store.write(f"looks/dealt-{model.name}.parquet", {"row": to_deal(job)})
     dealt = {} if fold else {"deal": deal, "folds": folds, "crossed": cross_fitting(job) > 0}
     effort = len(everything) / max(len(rows), 1)  # as many steps as the model that labels: it stands for that one
-    return [_fit(job, f"{model.name}.f{fold}", rows, fold, effort, **dealt)]
+    return _fit(job, f"{model.name}.f{fold}", rows, fold, effort, **dealt)
 
 
-def _fit(job: Job, name: str, rows: Rows, fold: int | None = None, effort: float = 1.0, **dealt: Any) -> ModelFitted:
+def _fit(job: Job, name: str, rows: Rows, fold: int | None = None, effort: float = 1.0, **dealt: Any) -> list[AnyEvent]:
     started, batch = time.monotonic(), job.state.turns
     common = {"iteration": job.state.iteration, "model": name, "fold": fold, "batch": batch, "examples": len(rows)}
     common |= dealt
     try:
-        path, metrics = fit_model(job, name, rows, effort)
+        fitted = fit_model(job, name, rows, effort)
     except NotEnoughData as e:
-        return ModelFitted.model_validate({**common, "seconds": 0.0, "fault": str(e)})
-    seconds = round(time.monotonic() - started, 3)
-    return ModelFitted.model_validate({**common, "seconds": seconds, "metrics": metrics, "path": path})
+        return [ModelFitted.model_validate({**common, "seconds": 0.0, "fault": str(e)})]
+    common |= {"examples": fitted.examples, "metrics": fitted.metrics, "path": fitted.path}
+    event = ModelFitted.model_validate({**common, "seconds": round(time.monotonic() - started, 3)})
+    return [quarantine(job, fitted.bad, f"fit-{name}", training=True), event] if fitted.bad else [event]
 
 
 def prediction_due(job: Job, looking: bool) -> Callable[[Job], list[AnyEvent]] | None:

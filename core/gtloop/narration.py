@@ -84,6 +84,8 @@ def _looked_at(event: ev.ReviewConcluded, state: State | None) -> str:
 
 
 def _put_aside(event: ev.ItemsQuarantined) -> str:
+    if event.training:
+        return f"{counted(event.file.rows, 'unreadable image')} left out of training, first {event.example}"
     text = f"{counted(event.file.rows, 'unreadable image')} put aside"
     if not event.example:  # of a version that did not say
         return text

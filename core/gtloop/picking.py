@@ -191,13 +191,13 @@ def _quarantine(job: Job, bad: dict[int, str]) -> ItemsQuarantined:
     return quarantine(job, bad, f"batch-{len(job.state.facts.batches) + 1:04d}")
 
 
-def quarantine(job: Job, bad: dict[int, str], name: str) -> ItemsQuarantined:
-    """Take unreadable images out, with their reasons."""
+def quarantine(job: Job, bad: dict[int, str], name: str, *, training: bool = False) -> ItemsQuarantined:
+    """Take unreadable images out, with their reasons; those to be trained on keep their labels."""
     rows = sorted(bad)
     path = f"quarantine/{name}.parquet"
     ref = job.store.write(path, {"row": np.array(rows, np.int32), "reason": [bad[r] for r in rows]})
     example = f"{job.items.name[rows[0]]} ({bad[rows[0]]})"
-    return ItemsQuarantined(iteration=job.state.iteration, file=ref, example=example)
+    return ItemsQuarantined(iteration=job.state.iteration, file=ref, example=example, training=training)
 
 
 def request_ids(job: Job, rows: Rows, purposes: Sequence[str], attempts: Sequence[int]) -> list[str]:

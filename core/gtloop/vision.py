@@ -1,9 +1,8 @@
-"""The machine half of an iteration: fit and predict through the executor, atomically and resumably."""
+"""Predicting and embedding through the executor, atomically and resumably."""
 
 from __future__ import annotations
 
 import hashlib
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -15,12 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gtloop import caching
-from gtloop.errors import NotEnoughData, PluginFault, SourceError, blame
+from gtloop.errors import PluginFault, SourceError, blame
 from gtloop.events import ItemsEmbedded, ItemsPredicted, ItemsQuarantined
-from gtloop.files import sync_dir
-from gtloop.interfaces import Detector, Example, Predicted, Rows
+from gtloop.interfaces import Detector, Predicted, Rows
 from gtloop.job import Job
-from gtloop.keyed import rng
 from gtloop.picking import GONE, gone, quarantine
 from gtloop.predictions import embedding_space
 from gtloop.ranking import EMBEDDING
@@ -30,54 +27,6 @@ from gtloop.state import ALIAS, QUARANTINED
 
 SHARD = 2048
 """Rows in a shard of predictions: what a kill can lose of a long prediction."""
-
-
-def fit_model(job: Job, name: str, rows: Rows, effort: float = 1.0) -> tuple[str | None, dict[str, float]]:
-    """Fit on the human labels of ``rows`` into ``models/<name>``, which appears whole or not at all.
-
-    Args:
-        job: The run.
-        name: Of the model, and key of its randomness.
-        rows: Training items.
-        effort: Share of the normal schedule.
-
-    Returns:
-        The folder relative to the run (None for a detector that is not trainable), and metrics.
-
-    Raises:
-        NotEnoughData: The detector can't do with so little.
-    """
-    detector = job.plugins.detector
-    if not detector.trainable:
-        return None, {}
-    if not len(rows):
-        raise NotEnoughData("no training image has a human label")
-    payloads = job.human_labels(rows)
-    examples = [Example(item, payloads[item.row]) for item in job.items.some(rows)]
-    final = job.root / "models" / name
-    work = final.with_name(f".{name}.partial")
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    seed = int(rng(job.seed, "fit", name).integers(2**31))
-    init = _init(job)
-
-    def make() -> dict[str, float]:
-        with blame("detector", detector.name, "fit"):
-            return job.plugins.executor.fit(
-                detector, examples, work, seed=seed, init=init, effort=effort, progress=job.progress
-            )
-
-    metrics = caching.fitted(job, work, rows, [e.payload for e in examples], seed, init, effort, make)
-    shutil.rmtree(final, ignore_errors=True)
-    work.rename(final)
-    sync_dir(final.parent)
-    return str(final.relative_to(job.root)), {k: float(v) for k, v in metrics.items()}
-
-
-def _init(job: Job) -> Path | None:
-    """The model of another run that a fit starts from; of no use to another detector."""
-    f = job.state.facts
-    return job.root / f.warm if f.warm and f.warm_detector == job.settings.run.detector else None
 
 
 def predict_rows(

@@ -20,6 +20,8 @@ def test_unreadable_images_are_named_with_their_reason() -> None:
     text = sentence(three, State())
     assert text.startswith("3 unreadable images put aside, first a.jpg (the file is empty); ")
     assert "gtloop export" in text
+    trained = three.model_copy(update={"training": True})
+    assert sentence(trained, State()) == "3 unreadable images left out of training, first a.jpg (the file is empty)"
     old = ev.ItemsQuarantined.model_validate({"iteration": 1, "file": ref(2).model_dump()})
     assert sentence(old, State()) == "2 unreadable images put aside"
 
@@ -34,6 +36,7 @@ def test_one_is_no_plural() -> None:
     assert text(1, 1) == "1 image goes to people (train): why; 1 validation image reached too, now training"
     assert text(2, 2) == "2 images go to people (train): why; 2 validation images reached too, now training"
     assert [counted(n, "alias") for n in (0, 1, 2)] == ["0 aliases", "1 alias", "2 aliases"]
+    assert [counted(2, noun) for noun in ("entry", "day")] == ["2 entries", "2 days"]
     assert some(["a", "b"], 2) == "a, b"
     assert some(["a", "b", "c"], 2) == "a, b, ..."
 

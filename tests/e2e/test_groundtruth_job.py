@@ -210,6 +210,18 @@ def test_an_audit_checks_what_the_service_labelled(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------- other jobs
 
 
+def test_what_would_help_is_to_be_said_in_another_import(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    images = tiny(tmp_path, 150)
+    job = gtjobs.Job(tmp_path / "crates", "bbox", images, ["crate", "drum"])
+    job.ask(1, range(8))
+    job.finish()
+    with caplog.at_level("INFO", "gtloop"):
+        import_job(job.root, tmp_path, tmp_path / "run", "-o", "sizes.validation=20")
+    note = next(r.getMessage() for r in caplog.records if "of the images that are left" in r.getMessage())
+    assert "-o sizes.validation=" in note
+    assert note.endswith("; settings like these are fixed from now on: import into another --run with them")
+
+
 def test_classification_of_digits(shared_data: Path, tmp_path: Path) -> None:
     images, categories = gtjobs.digits(shared_data, 150)
     job = gtjobs.automated(tmp_path / "digits", "classification", images, categories, left=30)
@@ -229,17 +241,20 @@ def test_segmentation(tmp_path: Path) -> None:
     images, truth = runs.make_images(tmp_path, 24, "segmentation")
     known = [json.loads(line) for line in truth.read_text().splitlines()]
     pairs = [(images / k["name"], k["payload"]) for k in known]
+    pairs[21] = (pairs[21][0], {**pairs[21][1], "regions": []})
     job = gtjobs.Job(tmp_path / "scenes", "segmentation", pairs, ["crate", "drum"])
     for iteration in range(1, 5):
         job.ask(iteration, range(4 * iteration - 4, 4 * iteration))
     job.label(5, range(16, 22))
     job.finish()
     root = tmp_path / "run"
-    found = import_job(job.root, images, root)
+    found = import_job(job.root, images, root, "--attribute", "category")
     assert found["attribute"] == "category-ref"
     assert found["agreement"]["mean"] > 0.8
     assert found["cost_usd"] == pytest.approx(spent(job))
     labels = {label.row: label for label in gtloop.open(root).labels()}
+    assert labels[21].payload["regions"] == []
+    assert labels[21].confidence == pytest.approx(0.7), "that of the background"
     assert {row for row, label in labels.items() if label.source == "machine"} == set(range(16, 22))
     task = job.task
     assert all(task.error(labels[n].payload, task.parse(pairs[n][1], job.item(n))) < 0.1 for n in range(16, 22))
@@ -304,6 +319,8 @@ def test_damaged_files_are_put_aside_with_reasons(tmp_path: Path) -> None:
     first = next((responses / "iteration-1").iterdir())
     file = next(first.iterdir())
     file.write_text(file.read_text()[:-20])
+    whole = next((responses / "iteration-2").iterdir()) / "2019-01-18_23:30:00.json"
+    whole.write_text('{"answers": 3}')
     job.write(f"annotations/worker-response/iteration-2/{len(images) + 5}/a.json", "{}")
     job.write("annotations/worker-response/iteration-x/1/a.json", "{}")
     odd = next((responses / "iteration-4").iterdir()) / "2019-01-18_23:00:00.json"
@@ -331,13 +348,14 @@ def test_damaged_files_are_put_aside_with_reasons(tmp_path: Path) -> None:
     assert len(lines) == found["refused"] >= 12
     reasons = " | ".join(f"{line['where']}: {line['why']}" for line in lines)
     for text in (
-        f"{file.name}: it is no JSON object",
+        f"{file.name}: it is not JSON, or not all of it is there",
+        f"{whole.name}: it is no JSON object with a list",
         "no object of that number",
         "iteration-x: its name is no iteration-N",
         "w1: it was drawn on a picture of 5 x 5 pixels",
         "a worker: an answer has no workerId",
         "w2: answerContent has 2 elements",
-        "consolidation-response/iteration-2/broken.json: it is no JSON list",
+        "consolidation-response/iteration-2/broken.json: it is not JSON",
         "line 41: is not JSON",
         "line 42: s3://pictures/raw/images/tiny_003.png is there already, in line 4",
         "line 43: it has no source-ref",
@@ -351,6 +369,99 @@ def test_damaged_files_are_put_aside_with_reasons(tmp_path: Path) -> None:
     assert [a.worker for a in declined] == ["w3"]
     assert declined[0].price == 0
     assert len(some) == found["items"]["human"]
+    again = runs.cli("import", "groundtruth", job.root, "--run", root)
+    assert f"{found['refused']} entries could not be used" in again.out
+
+
+def test_iterations_that_are_not_there_are_named(tmp_path: Path) -> None:
+    images = tiny(tmp_path, 40)
+    job = gtjobs.automated(tmp_path / "crates", "bbox", images, ["crate", "drum"], left=6)
+    for n in (4, 7, 8):
+        shutil.rmtree(job.root / f"annotations/worker-response/iteration-{n}")
+    root = tmp_path / "run"
+    found = import_job(job.root, tmp_path, root)
+    called = {"5": 4, "6": 5, "9": 6, "10": 7, "11": 8, "12": 9}
+    assert found["iterations"] == {"lacking": [[4, 4], [7, 8]], "called": called}
+    reasons = {
+        e.event.iteration: e.event.reason for e in gtloop.open(root).events() if e.event.type == "batch-committed"
+    }
+    assert all(reasons[run] == f"iteration {n} of the job" for n, run in called.items() if n != "12")
+    again = runs.cli("import", "groundtruth", job.root, "--run", root)
+    assert (
+        "the folder has nothing of iteration 4, 7 to 8 of the job: "
+        "iterations 5 to 12 of the job are 4 to 9 in the run\n" in again.out
+    )
+
+
+def test_an_empty_label_of_the_machine_is_not_the_least_sure(tmp_path: Path) -> None:
+    """An image without boxes has no confidence in the service: it counts as unknown, not as 0."""
+    images = tiny(tmp_path, 20)
+    images[19] = (images[19][0], {"boxes": []})
+    job = gtjobs.Job(tmp_path / "crates", "bbox", images, ["crate", "drum"])
+    job.ask(1, range(8))
+    job.label(2, [18, 19])
+    job.finish()
+    import_job(job.root, tmp_path, tmp_path / "run")
+    sure = {
+        label.row: label.confidence for label in gtloop.open(tmp_path / "run").labels() if label.source == "machine"
+    }
+    assert sure == {18: pytest.approx(0.7), 19: 1.0}
+
+
+def test_an_export_has_the_attribute_of_the_job(imported: Path, raccoons: gtjobs.Job, tmp_path: Path) -> None:
+    out = tmp_path / "out.manifest"
+    ended = runs.cli("export", imported, "--format", "groundtruth", "--out", out)
+    assert ended.code == 0, ended.err
+    assert "-o formats.groundtruth.integers=true" in ended.err + ended.out
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    labelled = [line for line in lines if "category" in line]
+    assert len(labelled) == len(raccoons.answers) + len(raccoons.auto)
+    assert all("category-metadata" in line for line in labelled)
+    assert not any("label" in line for line in lines)
+    ended = runs.cli(
+        "export", imported, "--format", "groundtruth", "--out", out, "-o", "formats.groundtruth.integers=true"
+    )
+    assert ended.code == 0, ended.err
+    assert "integers" not in ended.err + ended.out
+
+
+def test_lost_images_are_named_and_the_rest_goes_on(tmp_path: Path) -> None:
+    """Nothing is learned from what can't be read; where that is all there is, nothing is paid before it is said."""
+    images = tiny(tmp_path, 60)
+    job = gtjobs.automated(tmp_path / "crates", "bbox", images, ["crate", "drum"], left=30)
+    labelled = sorted(n for n in job.answers if n not in job.failed)
+    lost = [images[n][0] for n in labelled[:3]] + [images[n][0] for n in range(60) if n not in job.labels][:1]
+    for path in lost:
+        path.rename(path.with_suffix(".away"))
+    root = tmp_path / "run"
+    sizes = ("-o", "sizes.probe=5", "-o", "sizes.validation=5", "-o", "sizes.look_at=35")
+    found = import_job(job.root, tmp_path, root, *sizes)
+    names = sorted(p.name for p in lost)
+    assert found["unreadable"]["count"] == 4
+    assert found["unreadable"]["first"] == names[:3]
+    again = runs.cli("import", "groundtruth", job.root, "--run", root)
+    assert f"4 of 60 images can't be found or read: {', '.join(names[:3])}, ... (" in again.out
+    assert found["unreadable"]["looked_for"] == str(min(lost)), "beside the others"
+    assert f"(looked for at {min(lost)})" in again.out
+    copy = shutil.copytree(root, tmp_path / "copy")
+    go_on = ("--annotator", "synthetic", "--truth", tmp_path / "truth.jsonl")
+    ended = runs.cli("run", "--run", root, *go_on)
+    assert ended.code == 0, ended.err
+    assert "3 unreadable images left out of training, first " in ended.err
+    after = runs.exported(root)
+    assert all(after[images[n][0].name]["source"] == "human" for n in labelled[:3]), "labels stay"
+    assert sorted(name for name, row in after.items() if row["status"] == "quarantined") == [lost[3].name]
+    for n in labelled[3:]:
+        images[n][0].rename(images[n][0].with_suffix(".away"))
+    refused = runs.cli("run", "--run", copy, *go_on)
+    first = images[labelled[0]][0].name
+    assert f"none of {len(labelled)} images can be read any more, for example {first} (" in refused.error
+    assert runs.status(copy)["cost_usd"]["total"] == pytest.approx(found["cost_usd"])
+    for n in labelled:
+        images[n][0].with_suffix(".away").rename(images[n][0])
+    ended = runs.cli("run", "--run", copy, *go_on)
+    assert ended.code == 0, ended.err
+    assert "left out of training" not in ended.err
 
 
 def _killed(job: Path, images: Path, root: Path) -> None:
@@ -396,6 +507,11 @@ def test_what_can_not_be_read_is_one_line(tmp_path: Path, shared_data: Path) -> 
     assert "none of 12 images can be read" in error(job.root, "--images", shared_data / "digits")
     assert "there is no such folder" in error(job.root, "--images", tmp_path / "nowhere")
     assert "choose" in error(job.root, "--images", tmp_path, "--task", "text")
+    run = ("--images", tmp_path)
+    boxes = f"the labels of {job.root} are boxes; give --task bbox"
+    assert error(job.root, *run, "--task", "classification") == f"--task classification: {boxes}"
+    foo = error(job.root, *run, "--attribute", "foo")
+    assert foo == f"--attribute foo: the labels of {job.root} are under category (boxes); give one of these"
     output = job.root / "manifests/output/output.manifest"
     whole = output.read_text()
     output.write_text(whole.replace("category-metadata", "other-metadata", 1))

@@ -426,6 +426,13 @@ def test_chained_manifests_name_their_attribute(tmp_path: Path) -> None:
     assert verified.payload == {"category": "bad", "confidence": 0.93}
 
 
+def test_an_attribute_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    """Not a file without labels: a run that was imported has the attribute of its job."""
+    path = lines(tmp_path / "a.manifest", {"source-ref": "first.jpg"}, BOXES)
+    with pytest.raises(BadLabels, match=r"has no labels under mine, but bb \(groundtruth/object-detection\)"):
+        read(plugin(attribute="mine"), path, "bbox")
+
+
 def test_two_names_in_two_lines_are_several_too(tmp_path: Path) -> None:
     other = {"source-ref": "b.jpg", "cc": BOXES["bb"], "cc-metadata": BOXES["bb-metadata"]}
     with pytest.raises(BadLabels, match=r"line 2: labels of type .* are under bb and cc"):

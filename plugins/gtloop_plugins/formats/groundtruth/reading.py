@@ -58,11 +58,13 @@ class Manifest:
                     yield entry
         except OSError as e:
             raise BadLabels(f"{self.path} can't be read: {e.strerror}; give the manifest itself") from e
-        if self.others and not labelled and not self.matching and not self.options.attribute:
-            named = ", ".join(f"{name} ({kind})" for name, kind in self.others.items())
+        if self.others and not labelled and not self.matching:
+            wanted = self.options.attribute
+            kind = f"under {wanted}" if wanted else f"of type {TYPES[self.task]}"
+            named = ", ".join(f"{name} ({type_})" for name, type_ in self.others.items())
             note = "; multi-label classification is not supported" if MULTILABEL in self.others.values() else ""
             raise BadLabels(
-                f"{self.path} has no labels of type {TYPES[self.task]}, but {named}{note}; "
+                f"{self.path} has no labels {kind}, but {named}{note}; "
                 f"give another file, or name what to read with {_OPTION}"
             )
 
@@ -99,13 +101,14 @@ class Manifest:
             for key, value in record.items()
             if key.endswith(METADATA) and isinstance(value, dict)
         }
+        self.others |= {name: kind for name, kind in types.items() if kind.startswith("groundtruth/")}
         if self.options.attribute:
             given = [self.options.attribute, *([self.options.attribute + REF] if self.task == "segmentation" else [])]
             found = next((n for n in given if n in record or n in types), None)
             self._check_type(found, types.get(found or "", ""), where)
+            self.matching = [found] if found else self.matching
             return found
         matching = [name for name, kind in types.items() if kind == TYPES[self.task]]
-        self.others |= {name: kind for name, kind in types.items() if kind.startswith("groundtruth/")}
         self.matching += [name for name in matching if name not in self.matching]
         if len(self.matching) > 1:
             raise BadLabels(

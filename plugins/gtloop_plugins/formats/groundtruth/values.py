@@ -130,7 +130,10 @@ def _class_name(number: Any, label: Labelled, about: About, where: str) -> str:
 
 
 def regions(label: Labelled, about: About, where: str) -> tuple[Payload, dict[str, Any]]:
-    """The regions of a mask; 0 is background where it is called ``BACKGROUND``, 255 void where it is ``VOID``."""
+    """The regions of a mask; 0 is background where it is called ``BACKGROUND``, 255 void where it is ``VOID``.
+
+    Where there is no region, the confidence of the label is that of the background.
+    """
     colours = label.metadata.get("internal-color-map")
     if not isinstance(label.value, str) or not isinstance(colours, dict):
         raise BadLabels(f'{where} is no path of a mask with an "internal-color-map" in its metadata; correct it')
@@ -138,14 +141,19 @@ def regions(label: Labelled, about: About, where: str) -> tuple[Payload, dict[st
     pixels = maskfiles.read_index(mask, f"{where}: {mask}")
     names: list[str] = []
     sure: dict[str, dict[str, float]] = {}
+    empty: dict[str, float] = {}
     table = np.full(65536, masks.VOID - 1, np.int16)
     for key, entry in colours.items():
         name = entry.get("class-name") if isinstance(entry, dict) else None
         if not isinstance(name, str) or not key.isdecimal() or int(key) > 65535:
             raise BadLabels(f"{where}: internal-color-map[{key!r}] has no class-name, or no number; correct it")
         number = int(key)
-        if (number, name) in ((0, BACKGROUND), (VOID_INDEX, VOID)):
-            table[number] = masks.VOID if number else masks.BACKGROUND
+        if (number, name) == (VOID_INDEX, VOID):
+            table[number] = masks.VOID
+            continue
+        if (number, name) == (0, BACKGROUND):
+            table[number] = masks.BACKGROUND
+            empty = label.confidence(entry.get("confidence"), number, f"{where}, {name}")
             continue
         if name not in names:
             names.append(name)
@@ -157,7 +165,7 @@ def regions(label: Labelled, about: About, where: str) -> tuple[Payload, dict[st
     for region in payload["regions"]:
         check_category(region["category"], about.categories, where)
         region |= sure[region["category"]]
-    return payload, {}
+    return payload, {} if payload["regions"] else dict(empty)
 
 
 def _all_named(numbers: Any, where: str, mask: Path) -> None:

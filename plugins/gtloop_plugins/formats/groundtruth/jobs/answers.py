@@ -20,7 +20,7 @@ from gtloop import masks
 from gtloop.errors import BadAnswer
 from gtloop.interfaces import Frame, Task
 from gtloop.records import Item, Outcome, Payload, known_seconds
-from gtloop_plugins.formats.groundtruth.jobs.folder import read_json
+from gtloop_plugins.formats.groundtruth.jobs.folder import NO_JSON, read_json
 from gtloop_plugins.formats.groundtruth.options import real
 
 MOST_PIXELS = 100_000_000
@@ -51,7 +51,7 @@ def answers_in(path: Path, task: str) -> Iterator[Said]:
     found = read_json(path)
     answers = found.get("answers") if isinstance(found, dict) else None
     if not isinstance(answers, list):
-        raise BadAnswer('it is no JSON object with a list "answers"')
+        raise BadAnswer(NO_JSON if found is None else 'it is no JSON object with a list "answers"')
     for answer in answers:
         if not isinstance(answer, dict) or not isinstance(worker := answer.get("workerId"), str) or not worker:
             yield Said("", "declined", None, 0.0, "", fault="an answer has no workerId")

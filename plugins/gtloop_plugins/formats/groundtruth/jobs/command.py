@@ -86,6 +86,8 @@ def _lines(found: dict[str, Any], root: Path, refused: str) -> list[str]:
         lines.append(
             f"{labels} made of these answers anew: {agreement['metric']} with the service's {agreement['mean']:.3f}"
         )
+    if iterations := found.get("iterations"):
+        lines.extend(_numbered(**iterations))
     left_out = found["left_out"]
     if left_out["failed"]:
         lines.append(f"{counted(left_out['failed'], 'object')} failed at the service, and will be asked again")
@@ -95,6 +97,27 @@ def _lines(found: dict[str, Any], root: Path, refused: str) -> list[str]:
         lines.append(
             f"{counted(found['refused'], 'entry')} could not be used, each with its reason in {root / refused}"
         )
+    unreadable = found.get("unreadable", {"count": 0})
+    if unreadable["count"]:
+        names = ", ".join(unreadable["first"]) + (", ..." if unreadable["count"] > len(unreadable["first"]) else "")
+        lines.append(
+            f"{unreadable['count']} of {counted(found['items']['total'], 'image')} can't be found or read: {names} "
+            f"(looked for at {unreadable['looked_for']}); nothing is learned from them, and nobody is asked about "
+            "them, unless they are there when it goes on"
+        )
     state = found["state"]
     then = "" if state == "finished" else f"   Go on: gtloop run --run {root}"
     return [*lines, f"Look: gtloop report {root}{then}"]
+
+
+def _numbered(lacking: list[list[int]], called: dict[str, int]) -> list[str]:
+    """Which of the job's iterations are not there, and what the run calls those that come after."""
+    if not called:
+        return []
+    gaps = ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in lacking)
+    missing = f"the folder has nothing of iteration {gaps} of the job: " if lacking else ""
+    pairs = list(called.items())  # in order
+    (job, run), (last_job, last_run) = pairs[0], pairs[-1]
+    if job == last_job:
+        return [f"{missing}iteration {job} of the job is {run} in the run"]
+    return [f"{missing}iterations {job} to {last_job} of the job are {run} to {last_run} in the run"]

@@ -6,13 +6,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from gtloop.errors import BadAnswer, BadLabels
+from gtloop.errors import BadAnswer, BadLabels, UsageError
 from gtloop.interfaces import Progress
 from gtloop_plugins.formats.groundtruth.jobs.answers import answers_in, names_in, task_of
 from gtloop_plugins.formats.groundtruth.jobs.folder import JobFolder, Line
-from gtloop_plugins.formats.groundtruth.options import BACKGROUND, METADATA, TYPES, VOID
+from gtloop_plugins.formats.groundtruth.options import BACKGROUND, METADATA, REF, TYPES, VOID
 
 _CHOOSE = "choose one with --attribute"
+_TASKS = {type_: name for name, type_ in TYPES.items()}
+_WORDS = {"bbox": "boxes", "classification": "categories", "segmentation": "masks"}
 
 
 class JobFacts(NamedTuple):
@@ -37,9 +39,13 @@ def facts_of(
 
     Raises:
         BadLabels: It is about something else than objects, categories or regions of images, or can't be told.
+        UsageError: The task is another one than that of the labels, or none of them has the attribute.
     """
     found, kind = _attribute(job, task, attribute)
-    task = task or next((name for name, type_ in TYPES.items() if type_ == kind), None) or _by_answers(job)
+    told = _TASKS.get(kind) or _by_answers(job)
+    if task is not None and told not in (None, task):
+        raise UsageError(f"--task {task}: the labels of {job.root} are {_WORDS[told]}; give --task {told}")
+    task = task or told
     if task is None:
         raise BadLabels(f"nothing in {job.root} tells what was labelled; say it with --task")
     names, workers = _answered(job, task, progress)
@@ -61,19 +67,26 @@ def _labels(job: JobFolder) -> Iterator[Line]:
 def _attribute(job: JobFolder, task: str | None, given: str | None) -> tuple[str, str]:
     """The label attribute and its type; empty where no label is there."""
     types: dict[str, str] = {}
-    own: set[str] = set()
+    own, keys = set[str](), set[str]()
+    wanted = (given, f"{given}{REF}")
     for record, _ in _labels(job):
+        keys.update(record)
         for key, value in record.items():
             if key.endswith(METADATA) and isinstance(value, dict) and isinstance(value.get("type"), str):
                 name = key.removesuffix(METADATA)
                 types[name] = value["type"].lower()
                 if str(value.get("job-name", "")).rpartition("/")[2] == job.root.name:
                     own.add(name)
-                if "adjustment-status" in value and given in (None, name):
+                if "adjustment-status" in value and (given is None or name in wanted):
                     raise BadLabels(f"{job.root}: {name} adjusts labels of another job, which is not supported")
     if given is not None:
-        return given, types.get(given, "")
-    fit = {n: t for n, t in types.items() if t in TYPES.values() and (task is None or t == TYPES.get(task))}
+        found = next((name for name in wanted if name in types or name in keys), None)
+        if found is None and types:
+            there = ", ".join(f"{n} ({_WORDS[_TASKS[t]] if t in _TASKS else t})" for n, t in sorted(types.items()))
+            raise UsageError(f"--attribute {given}: the labels of {job.root} are under {there}; give one of these")
+        return found or given, types.get(found or given, "")
+    readable = {n: t for n, t in types.items() if t in _TASKS}
+    fit = {n: t for n, t in readable.items() if task in (None, _TASKS[t])} or readable
     fit = {n: t for n, t in fit.items() if n in own} or fit
     if len(fit) > 1:
         raise BadLabels(f"{job.root} has labels under {' and '.join(sorted(fit))}; {_CHOOSE}")

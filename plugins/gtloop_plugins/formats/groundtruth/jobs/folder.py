@@ -19,6 +19,7 @@ PARTS = ("annotations", "manifests", "activelearning")
 _RESPONSES = Path("annotations", "worker-response")
 _CONSOLIDATED = Path("annotations", "consolidated-annotation", "consolidation-response")
 _AUTO = "auto_annotator_output.txt"
+NO_JSON = "it is not JSON, or not all of it is there"
 
 
 class Refused(NamedTuple):
@@ -167,7 +168,7 @@ class JobFolder:
             where = self.called(path)
             entries = read_json(path)
             if not isinstance(entries, list):
-                self.refuse(where, "it is no JSON list")
+                self.refuse(where, NO_JSON if entries is None else "it is no JSON list")
                 continue
             for n, entry in enumerate(entries):
                 own, content = _consolidated(entry)

@@ -38,9 +38,8 @@ class Images:
         """The images by the names that they have below the folder that all of them share."""
         addresses = [address(self._whole(o.ref)) for o in objects]
         root = _common(addresses)
-        return [
-            Listed(a[len(root) :].lstrip("/"), self._uri(o.ref), 0) for a, o in zip(addresses, objects, strict=True)
-        ]
+        uris = self._uris([o.ref for o in objects])
+        return [Listed(a[len(root) :].lstrip("/"), uri, 0) for a, uri in zip(addresses, uris, strict=True)]
 
     def check(self, items: Items) -> None:
         """Refuse to go on where not one image can be read.
@@ -58,12 +57,23 @@ class Images:
         local = local_path(ref)
         return ref if local is None else str(self._base / local)
 
+    def _uris(self, refs: Sequence[str]) -> list[str]:
+        """Where each is read from; one that is nowhere is looked for beside those that it lay with."""
+        found = {ref: self._uri(ref) for ref in refs}
+        homes = {_folder(ref): uri.rpartition("/")[0] for ref, uri in found.items() if uri}
+        return [uri or self._absent(ref, homes.get(_folder(ref))) for ref, uri in found.items()]
+
+    def _absent(self, ref: str, home: str | None) -> str:
+        if home is not None:
+            return f"{home}/{ref.rpartition('/')[2]}"
+        return str(next(iter(self._places(ref)), self._whole(ref)))
+
     def _uri(self, ref: str) -> str:
+        """Where an image is; empty where no folder has it."""
         whole = self._whole(ref)
         if not self._folders or (local_path(ref) is not None and Path(whole).is_file()):
             return whole
-        places = list(self._places(ref))
-        return str(next((p for p in places if p.is_file()), places[0] if places else whole))
+        return str(next((p for p in self._places(ref) if p.is_file()), ""))
 
     def _places(self, ref: str) -> Iterable[Path]:
         """Where an image may be: below a prefix's folder, or in a folder under the longest end of its path there."""
@@ -73,6 +83,10 @@ class Images:
                 yield folder / ref[len(prefix) + 1 :]
             elif not prefix:
                 yield from (folder.joinpath(*parts[n:]) for n in range(len(parts)) if ".." not in parts[n:])
+
+
+def _folder(ref: str) -> str:
+    return ref.rpartition("/")[0]
 
 
 def _common(addresses: Sequence[str]) -> str:

@@ -64,10 +64,13 @@ class Labels:
 
 
 def _sure(payload: Payload, extras: Any) -> float:
-    """The service's confidence of a whole label: that of its category, or the mean of its objects; 0 where unknown."""
+    """The service's confidence of a whole label: that of its category, or the mean of its objects.
+
+    1 where it is not known, as of all labels that others made: an image without boxes has none in the service.
+    """
     own = payload.get("confidence", extras.get("confidence"))
     if isinstance(own, int | float):
         return float(own)
     objects = payload.get("boxes") or payload.get("regions") or ()
     values = [x["confidence"] for x in objects if x.get("confidence") is not None]
-    return sum(values) / len(values) if values else 0.0
+    return sum(values) / len(values) if values else 1.0

@@ -61,6 +61,8 @@ class Replay:
         self.made, self.job, self.facts, self.labels, self.progress = made, job, facts, labels, progress
         self.workers: set[str] = set()
         self.left_out = Counter(failed=0, answered=0)
+        self.called: dict[int, int] = {}
+        """What the run calls each iteration of the job."""
 
     def all(self) -> None:
         """Every iteration, in the order of their numbers; then labels of which the folder tells no more."""
@@ -68,14 +70,14 @@ class Replay:
         answered = {own for objects in people.values() for own in objects}
         for number in sorted(people):
             while machine and machine[0][0] <= number:
-                self._look(machine.pop(0)[1], answered)
+                self._look(*machine.pop(0), answered)
             self._batch(number, people[number])
             self.progress("replay iterations", number, max(people))
-        for _, found in machine:
-            self._look(found, answered)
+        for of, found in machine:
+            self._look(of, found, answered)
         rest = self._rest()
         self._without_answers({own: m for own, m in rest.items() if m.source != "machine"})
-        self._look({own: m for own, m in rest.items() if m.source == "machine"}, set())
+        self._look(None, {own: m for own, m in rest.items() if m.source == "machine"}, set())
         self._settle()
 
     def _commit(self, event: AnyEvent) -> None:
@@ -119,7 +121,7 @@ class Replay:
         if not asked:
             return
         made, s = self.made, self.made.state
-        batch = s.iteration
+        batch = self.called[number] = s.iteration
         phase = self._phase(batch)
         ids = request_ids(made, np.array([a.row for a in asked]), ["train"] * len(asked), [1] * len(asked))
         self._commit(self._committed(number, batch, phase, asked, ids))
@@ -241,8 +243,11 @@ class Replay:
 
     # ------------------------------------------------------------------------------------------ machine
 
-    def _look(self, found: dict[int, Made], answered: set[int]) -> None:
-        """Labels that the service's model gave; nothing is certified, as its evidence is not in the folder."""
+    def _look(self, of: int | None, found: dict[int, Made], answered: set[int]) -> None:
+        """Labels that the service's model gave; nothing is certified, as its evidence is not in the folder.
+
+        ``of``: the job's iteration, where it is known.
+        """
         made, s = self.made, self.made.state
         again = found.keys() & answered
         self.left_out["answered"] += len(again)
@@ -251,6 +256,8 @@ class Replay:
         if not rows:
             return
         number, iteration, n = s.facts.looks + 1, s.iteration, len(rows)
+        if of is not None:
+            self.called[of] = iteration
         model = f"ground-truth-{iteration}"
         payloads = [m.payload for m in rows.values()]
         columns: dict[str, Any] = {

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 import gtloop
 from gtloop import config
@@ -30,6 +33,7 @@ from gtloop.stages import next_stage
 from gtloop.state import HUMAN, POOL, State
 from gtloop.status import status
 from gtloop.store import Store
+from gtloop.urls import shown
 from gtloop_plugins.formats.groundtruth.jobs.facts import JobFacts
 from gtloop_plugins.formats.groundtruth.jobs.folder import JobFolder
 from gtloop_plugins.formats.groundtruth.jobs.images import Images
@@ -38,9 +42,11 @@ from gtloop_plugins.formats.groundtruth.jobs.replay import Replay, commit
 
 log = logging.getLogger("gtloop.groundtruth")
 MARK = "import.json"
-"""File of an imported run that says what it was made of."""
+"""File of an imported run that says what it was made of, and what the import found."""
 REFUSED = "import.refused.jsonl"
 """File of an imported run with what could not be used, and why."""
+FIRST = 3
+"""Names of images that can't be read that are said."""
 STAGE = "what another service chose to label tells nothing about what it left"
 
 
@@ -78,6 +84,7 @@ def settings_of(
         "run.task": facts.task,
         "run.classes": facts.categories,
         **({"run.workers": facts.workers} if facts.workers else {}),
+        **({"formats.groundtruth.attribute": facts.attribute} if facts.attribute else {}),
         **{f"prices.{key}": value for key, value in prices.items()},
     }
     return config.load(None, found | flags, overrides, defaults)
@@ -173,7 +180,20 @@ def _end(made: Job) -> None:
     if lacking := hopeless(plan, made.settings, made.promise, n, trainable, s.count(HUMAN)):
         for name in ("target", "delta"):  # an import has no flags for these
             lacking = lacking.replace(f"--{name} ", f"-o promise.{name}=")
-        log.info("note: of the images that are left, %s (to be said when importing)", lacking)
+        again = "; settings like these are fixed from now on: import into another --run with them"
+        log.info("note: of the images that are left, %s%s", lacking, again if "-o " in lacking else "")
+
+
+def _gaps(numbers: Iterable[int]) -> list[list[int]]:
+    """The first and last number of each stretch that is not among ``numbers``, from 1 to the largest."""
+    return [[a + 1, b - 1] for a, b in pairwise([0, *sorted(numbers)]) if b - a > 1]
+
+
+def _unreadable(made: Job) -> dict[str, Any]:
+    """The images that can't be read: how many, the names of the first, and where the first one was looked for."""
+    rows = np.flatnonzero(made.items.width == 0)
+    where = shown(made.items.uri[rows[0]]) if len(rows) else None
+    return {"count": len(rows), "first": made.items.name.at(rows[:FIRST]), "looked_for": where}
 
 
 def _found(root: Path, made: Job, job: JobFolder, facts: JobFacts, replay: Replay) -> dict[str, Any]:
@@ -185,9 +205,14 @@ def _found(root: Path, made: Job, job: JobFolder, facts: JobFacts, replay: Repla
         "attribute": facts.attribute,
         "categories": list(facts.categories),
         "batches": len(made.state.facts.batches),
+        "iterations": {
+            "lacking": _gaps(job.responses.keys() | job.automatic.keys()),
+            "called": {str(own): run for own, run in replay.called.items() if own != run},
+        },
         "answers": made.state.facts.annotations,
         "workers": len(replay.workers),
         "items": said["items"],
+        "unreadable": _unreadable(made),
         "imported": said["imported"],
         "cost_usd": said["cost_usd"]["total"],
         "agreement": {"metric": made.promise.metric, **replay.agreement()},
