@@ -235,12 +235,11 @@ def sentence(found: dict[str, Any], why: str) -> str:
     """One line: who labelled how much, what it cost and saved, and why no more."""
     n, p = found["items"], found["promise"]
     text = f"{counted(n['human'], 'image')} labelled by people, {n['machine']} by machine"
-    if found["imported"]:
-        text += f" ({found['imported']} of the people's labels were there before)"
-    left = {k: f"{n[k]} {k}" for k in ("pool", "quarantined", "unlabelable", "aliases") if n[k]}
-    if left:
-        words = left | {"pool": f"{n['pool']} left", "aliases": counted(n["aliases"], "alias")}
-        text += " (" + ", ".join(words[k] for k in left) + ")"
+    before = [f"{found['imported']} of the people's labels were there before"] if found["imported"] else []
+    words = {k: f"{n[k]} {k}" for k in ("quarantined", "unlabelable")}
+    words |= {"pool": f"{n['pool']} left", "aliases": counted(n["aliases"], "alias")}
+    if noted := before + [words[k] for k in ("pool", "quarantined", "unlabelable", "aliases") if n[k]]:
+        text += f" ({', '.join(noted)})"
     if found["state"] == "waiting" and found["annotations"]:
         text += f"; {counted(found['annotations'], 'answer')} so far"
     text += accounts.sentence(found)
