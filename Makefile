@@ -41,8 +41,8 @@ help: ## list the targets
 demo: $(VENV)/.all ## install, then label generated pictures to a finished report in demo/ (offline)
 	$(BIN)/gtloop demo --out demo
 
-test: $(VENV)/.dev ## install, then run all tests but the slow ones, in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: $(VENV)/.dev ## install, then run all tests but the slow ones, in three processes: many wait for others
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 test-slow: $(VENV)/.dev ## the slow tests: real fits that are killed, many random kills
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow

@@ -319,6 +319,7 @@ def test_a_run_without_a_model_has_none_to_give(images: Path, tmp_path: Path) ->
     assert "no model yet" in refused.error
 
 
+@pytest.mark.slow
 def test_killed_at_every_event_of_an_addition_and_a_relabelling(tmp_path: Path) -> None:
     """The same letters, taken in and worked off without a kill, and with one after every event."""
     images, truth = runs.make_images(tmp_path / "first", 40)

@@ -70,6 +70,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list, tupl
     return images, labels, jobs.dollars(folder / "run"), seconds
 
 
+@pytest.mark.slow
 def test_faults_change_nothing(unbroken: tuple, start: Start, tmp_path: Path) -> None:
     images, labels, dollars, _ = unbroken
     emulator = start(**jobs.plan("bbox", 180, faults=0.1))
