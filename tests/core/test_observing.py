@@ -176,6 +176,7 @@ def test_a_change_to_what_it_cannot_have_is_refused(source: Path, tmp_path: Path
     assert ["observers.diary.pencil: unknown option" in e.why for e in refused] == [True]
 
 
+@pytest.mark.slow
 def test_reading_a_run_builds_none(source: Path, tmp_path: Path) -> None:
     assert run(source, "-o", "observers.diary.pen=red").code == 0
     Diary.built.clear()

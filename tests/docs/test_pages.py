@@ -21,8 +21,8 @@ from gtloop.interfaces import KINDS
 
 EXAMPLES = ROOT / "docs" / "plugins" / "examples"
 LONG = {
-    *("adaptive", "audit", "consolidation", "explain", "formats"),
-    *("migrating", "money", "operations", "planning", "using"),
+    *("adaptive", "audit", "consolidation", "explain", "formats", "loop"),
+    *("migrating", "money", "operations", "planning", "report", "using"),
 }
 """Pages whose commands take ten seconds or more of computing: they run with the slow tests."""
 

@@ -692,6 +692,7 @@ def test_the_command_asks_and_tells(given: Given, tmp_path: Path) -> None:
 # -------------------------------------------------------------------------------------------- report
 
 
+@pytest.mark.slow
 def test_the_report_draws_what_the_status_says(given: Given, tmp_path: Path) -> None:
     root = tmp_path / "run"
     finish(tmp_path / "scout", given())

@@ -74,6 +74,7 @@ def test_a_look_comes_before_the_planned_one_where_nothing_is_to_be_gained(
     assert gtloop.open(root).status()["items"]["machine"] > 0
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_weighs_alike(images: tuple[Path, Path], unbroken: Path, tmp_path: Path) -> None:
     given = runs.settings(*images, **CHEAPEST)
     for at in (9, 5, 4, 3):
@@ -107,6 +108,7 @@ def test_a_look_that_would_label_nothing_waits(images: tuple[Path, Path], tmp_pa
     assert {e.choice for e in weighed} == {"train"}
 
 
+@pytest.mark.slow
 def test_random_items_are_thinned_as_the_pool_is(images: tuple[Path, Path], tmp_path: Path) -> None:
     given = runs.settings(*images, **{**CHEAPEST, "run__sampler": "uncertainty", "promise__max_loss": 0.0001})
     root = tmp_path / "run"

@@ -194,6 +194,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(started: Any, tmp_pat
     assert runs.status(tmp_path / "run")["annotations"] == person.answered + other.answered
 
 
+@pytest.mark.slow
 def test_a_page_that_is_killed_comes_back_at_the_same_address(started: Any, tmp_path: Path) -> None:
     program = started(*_run(tmp_path))
     link = program.link("me")
@@ -218,6 +219,7 @@ def test_a_page_ends_with_the_run_that_is_killed(started: Any, tmp_path: Path) -
     wait_for(lambda: not page.is_running() or page.status() == psutil.STATUS_ZOMBIE)
 
 
+@pytest.mark.slow
 def test_served_without_the_loop_answers_wait_for_it(started: Any, tmp_path: Path) -> None:
     words = _run(tmp_path)
     first = started(*words, "--no-wait")

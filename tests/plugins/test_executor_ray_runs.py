@@ -18,6 +18,7 @@ def ray_processes() -> set[psutil.Process]:
     return {p for p in psutil.process_iter(["cmdline"]) if "gtloop-ray-" in " ".join(p.info["cmdline"] or [])}
 
 
+@pytest.mark.slow
 def test_a_run_decides_as_one_with_local_does(tmp_path: Path) -> None:
     images, truth = runs.make_images(tmp_path, 180)
     for executor in ("local", "ray"):

@@ -90,6 +90,9 @@ def fitted(folder: Path, workers: int) -> list[dict[str, Any]]:
     return [json.loads((folder / f"told{rank}.json").read_text()) for rank in range(workers)]
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], list[dict[str, Any]], Path]:
     """What one process tells, what each of two tells, and where their models lie."""

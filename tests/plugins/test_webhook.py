@@ -369,6 +369,7 @@ def test_what_is_wrong_is_said_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_an_address_of_the_environment_is_written_nowhere(
     receiver: Receiver, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
