@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gtloop import accounts
-from gtloop.errors import BadImage, ConfigError, RunError, SourceError, blame
+from gtloop.errors import BadImage, ConfigError, RunError, blame
 from gtloop.events import AnyEvent, AuditAsked, AuditConcluded, BudgetReached, FileRef, RegionDemoted
 from gtloop.images import open_image
 from gtloop.interfaces import Consolidated, Hint
 from gtloop.job import Job, labels_of
 from gtloop.money import show
 from gtloop.people import known_skills, label_of, read_answers, usable_answers
-from gtloop.picking import GONE, Wanted, affordable, commit_requests, gone, quarantine, with_tests
+from gtloop.picking import Wanted, affordable, check_gone, commit_requests, quarantine, with_tests
 from gtloop.regions import Region, failing, measure, qualities, regions, shares
 from gtloop.settings import Settings
 from gtloop.state import MACHINE, State
@@ -159,8 +159,8 @@ def _readable(job: Job, region: Region, n: int, bad: dict[int, str]) -> list[int
             found.append(row)
         except BadImage as e:
             bad[row] = str(e)
-        if not found and gone(job, len(bad)):
-            raise SourceError(GONE.format(n=len(bad), name=job.items.name[row], reason=bad[row]))
+        if not found:
+            check_gone(job, len(bad), job.items.name[row], bad[row])
     return found
 
 

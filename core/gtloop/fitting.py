@@ -9,13 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from gtloop import caching
-from gtloop.errors import BadImage, NotEnoughData, SourceError, blame
+from gtloop.errors import BadImage, NotEnoughData, blame
 from gtloop.files import sync_dir
 from gtloop.images import open_image
 from gtloop.interfaces import Example, Rows
 from gtloop.job import Job
 from gtloop.keyed import rng
-from gtloop.picking import GONE, gone
+from gtloop.picking import check_gone
 from gtloop.state import HUMAN, TRAIN
 from gtloop.wording import counted
 
@@ -52,7 +52,7 @@ def check_training(job: Job) -> None:
             bad[item.row] = why
         else:
             return
-    _check_gone(job, bad)
+    _check_some_left(job, bad)
 
 
 def fit_model(job: Job, name: str, rows: Rows, effort: float = 1.0) -> Fitted:
@@ -78,7 +78,7 @@ def fit_model(job: Job, name: str, rows: Rows, effort: float = 1.0) -> Fitted:
     while True:
         good = np.setdiff1d(rows, list(bad)).astype(np.int32)
         if bad and not len(good):
-            _check_gone(job, bad)
+            _check_some_left(job, bad)
             first = min(bad)
             few = counted(len(bad), "training image")
             raise NotEnoughData(f"none of {few} can be read, for example {job.items.name[first]} ({bad[first]})")
@@ -146,8 +146,8 @@ def _fault(uri: str) -> str:
     return ""
 
 
-def _check_gone(job: Job, bad: dict[int, str]) -> None:
-    """Raises SourceError where so many images, and no readable one, mean that the source is away."""
-    if gone(job, len(bad)):
+def _check_some_left(job: Job, bad: dict[int, str]) -> None:
+    """``check_gone`` where no training image can be read; nothing to see where there is none."""
+    if bad:
         first = min(bad)
-        raise SourceError(GONE.format(n=len(bad), name=job.items.name[first], reason=bad[first]))
+        check_gone(job, len(bad), job.items.name[first], bad[first])

@@ -245,7 +245,7 @@ def settled(s: State, e: ev.AnswersSettled, store: Store) -> None:
     asked: dict[str, str] = {}
     timed: set[str] = set()
     for ref in f.answer_files[f.settled : e.upto] if unpaid else ():
-        given = store.read(ref)
+        given = store.read(ref, ["id", "request", "outcome", "active_seconds"])
         asked |= {a: rid for a, rid in zip(given["id"], given["request"], strict=True) if a in unpaid}
         times = zip(given["id"], given["outcome"], given.get("active_seconds", np.zeros(len(given["id"]))), strict=True)
         timed |= {a for a, outcome, seconds in times if outcome != "declined" and known_seconds(float(seconds))}

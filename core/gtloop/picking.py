@@ -112,7 +112,7 @@ _REASONS: dict[Phase, str] = {
 }
 
 
-GONE = (
+_GONE = (
     "none of {n} images can be read any more, for example {name} ({reason}); bring them back and run again "
     "(or, if they are lost, give them up with -o run.probe_failures=1)"
 )
@@ -120,9 +120,10 @@ GONE_FROM = 10
 """So many unreadable images, and not one readable, mean that the source is away, not that the images are bad."""
 
 
-def gone(job: Job, bad: int) -> bool:
-    """Whether ``bad`` unreadable images and no readable one are to stop the run instead of being quarantined."""
-    return bad >= GONE_FROM and job.settings.run.probe_failures < 1
+def check_gone(job: Job, bad: int, name: str, reason: str) -> None:
+    """Raises SourceError where ``bad`` unreadable images and no readable one mean that the source is away."""
+    if bad >= GONE_FROM and job.settings.run.probe_failures < 1:
+        raise SourceError(_GONE.format(n=bad, name=name, reason=reason))
 
 
 def ahead_size(job: Job) -> int:
@@ -163,8 +164,8 @@ def _readable(job: Job, candidates: Rows, n: int, bad: dict[int, str]) -> Rows:
                 good.append(row)
             except BadImage as e:
                 bad[row] = str(e)
-            if not good and gone(job, len(bad)):
-                raise SourceError(GONE.format(n=len(bad), name=job.items.name[row], reason=bad[row]))
+            if not good:
+                check_gone(job, len(bad), job.items.name[row], bad[row])
     return np.array(good, np.int32)
 
 

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gtloop import caching
-from gtloop.errors import PluginFault, SourceError, blame
+from gtloop.errors import PluginFault, blame
 from gtloop.events import ItemsEmbedded, ItemsPredicted, ItemsQuarantined
 from gtloop.interfaces import Detector, Predicted, Rows
 from gtloop.job import Job
-from gtloop.picking import GONE, gone, quarantine
+from gtloop.picking import check_gone, quarantine
 from gtloop.predictions import embedding_space
 from gtloop.ranking import EMBEDDING
 from gtloop.records import Item, Raw
@@ -174,8 +174,8 @@ def _write_shard(job: Job, path: str, work: _Work, shard: Rows, predicted: Itera
         name = job.plugins.executor.name
         raise PluginFault(f"executor {name!r} must predict every item, in order; see: gtloop plugins check {name}")
     good, bad = [p for p in found if p.raw is not None], [p for p in found if p.raw is None]
-    if len(bad) == len(shard) and gone(job, len(bad)):
-        raise SourceError(GONE.format(n=len(bad), name=bad[0].item.name, reason=bad[0].fault))
+    if bad and not good:
+        check_gone(job, len(bad), bad[0].item.name, bad[0].fault)
     if bad:
         columns: dict[str, Any] = {
             "row": np.array([p.item.row for p in bad], np.int32),

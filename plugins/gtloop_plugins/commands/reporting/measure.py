@@ -20,6 +20,7 @@ from gtloop_plugins.commands.reporting.history import history
 from gtloop_plugins.commands.reporting.learning import Lesson, lessons
 from gtloop_plugins.commands.reporting.money import money
 from gtloop_plugins.commands.reporting.picking import NOTHING, Picking, picking
+from gtloop_plugins.commands.reporting.promising import in_force
 from gtloop_plugins.commands.reporting.recipe import recipe
 from gtloop_plugins.commands.reporting.risk import risk
 
@@ -223,7 +224,7 @@ def outcome(
     else:
         found["true"] = mean
         held = mean >= promise["target"]
-    in_force = promise["certified"] is not None or (not of_all and promise["certified_rest"] is not None)
-    if in_force and len(known) == len(quality):
+    judged = promise["certified"] is not None if of_all else in_force(promise)
+    if judged and len(known) == len(quality):
         found["kept"] = held
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def promised(s: dict[str, Any]) -> dict[str, Any]:
         ("measured", p["measured"], "by an audit, against labels of people"),
         ("true", p["true"], f"against the truth, {p['true_n']:,} images"),
     ]
-    line = "what was promised" if _in_force(p) else "what was asked for"
+    line = "what was promised" if in_force(p) else "what was asked for"
     scale = f"Numbers are the {quality} of the machine labels." if selective else "Numbers are 1 - mean loss."
     return {
         "words": _words(p, quality, selective),
@@ -42,7 +43,7 @@ def promised(s: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _in_force(p: dict[str, Any]) -> bool:
+def in_force(p: Mapping[str, Any]) -> bool:
     """Whether something is certified, if only of a part of the machine labels."""
     return p["certified"] is not None or p["certified_rest"] is not None
 
@@ -76,7 +77,7 @@ def _verdict(p: dict[str, Any], machine: int, quality: str, finished: bool) -> t
         true = ""
     else:
         true = f"{quality} {p['true']:.3f}" if p["kind"] == "selective" else f"mean loss {1 - p['true']:.3f}"
-    if not _in_force(p):
+    if not in_force(p):
         known = f"; against the truth, {true}" if true else ""
         return f"Nothing is certified, so nothing is promised{known}{measured}.", "open"
     if p["kept"] is None:
