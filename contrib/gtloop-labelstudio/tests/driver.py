@@ -12,7 +12,7 @@ from typing import Any
 
 from gtloop.testing.fakes import CATEGORIES
 
-PATIENCE_S = 1800.0
+PATIENCE_S = 600.0
 SMALL = {"sizes.probe": 2, "sizes.validation": 4, "sizes.train": 4, "sizes.batch": 4}
 
 

@@ -18,7 +18,8 @@ class Fault(NamedTuple):
     """What happens to the next call of a method whose path ends so.
 
     ``busy``: 503, not done. ``lost``: the connection breaks before the server hears of it. ``cut``: it is done, but the
-    answer never comes. ``late``: as ``cut``, but done only after the tasks have been listed once. ``held``: all such
+    answer never comes. ``late``: as ``cut``, but done only after the
+    tasks, or all projects, have been listed once. ``held``: all such
     calls are done, and their answers come once ``Way.go`` is set.
     """
 
@@ -28,11 +29,12 @@ class Fault(NamedTuple):
 
 
 class Way:
-    """Passes calls on to a server; ``calls`` are those that reached it."""
+    """Passes calls on to a server; ``calls`` are those that reached it, ``answered`` those that it has done."""
 
     def __init__(self, target: str) -> None:
         self.faults: list[Fault] = []
         self.calls: list[tuple[str, str]] = []
+        self.answered: list[tuple[str, str]] = []
         self.go = threading.Event()
         self._listed = threading.Event()
         way = self
@@ -79,6 +81,7 @@ class Way:
         self.calls.append((handler.command, path))
         headers = {k: v for k, v in handler.headers.items() if k.lower() in ("authorization", "content-type")}
         answer = httpx.request(handler.command, target + handler.path, content=body, headers=headers, timeout=120)
+        self.answered.append((handler.command, path))
         if fault is not None and fault.kind == "held":
             self.go.wait(HELD_S)
         if fault is not None and fault.kind in ("cut", "late"):
@@ -96,5 +99,5 @@ class Way:
         handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
         handler.wfile.write(body)
-        if handler.path.startswith("/api/tasks/?"):
+        if handler.path.startswith(("/api/tasks/?", "/api/projects/?")):
             self._listed.set()

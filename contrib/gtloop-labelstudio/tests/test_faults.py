@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -38,6 +40,39 @@ def test_an_import_whose_answer_is_lost_is_found(studio: Server, tmp_path: Path)
         desk.look(3)
     finally:
         way.close()
+
+
+@pytest.mark.parametrize("patient", [True, False])
+def test_a_project_that_outlives_its_process_is_waited_for(
+    studio: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patient: bool
+) -> None:
+    """Nor is there a second one for people to wait at, where the server needs longer than that."""
+    way = Way(studio.url)
+    try:
+        desk = Desk(tmp_path, url=way.url, patience_s=1e-9)
+        way.faults = [Fault("late", "POST", "/api/projects/")]
+        with pytest.raises(Unreachable):
+            desk.ask(desk.request(0))
+        if not patient:
+            monkeypatch.setattr("gtloop_labelstudio.projects.FINISH_S", 0.0)
+        desk.again(patience_s=120).submit([desk.request(0)])
+        _until(lambda: way.answered.count(("POST", "/api/projects/")) == (1 if patient else 2))
+        desk.again(patience_s=120).submit([desk.request(0), desk.request(1)])
+        projects = studio.owner.get("/api/projects/", page_size=1000)["results"]
+        same = [p for p in projects if tmp_path.name[:40] in (p["description"] or "")]
+        used = [p["id"] for p in same if desk.annotator._books.key in p["description"]]
+        assert used == [desk.project]
+        assert sorted(p["title"][:10] == "not used: " for p in same) == ([False] if patient else [False, True])
+        assert desk.task(0) != desk.task(1)
+    finally:
+        way.close()
+
+
+def _until(done: Callable[[], bool]) -> None:
+    end = time.monotonic() + 120
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def test_an_import_that_outlives_its_process_is_waited_for(studio: Server, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ class Crowd:
         self.said: dict[tuple[int, int], Any] = {}
         self.faults: list[BaseException] = []
         self.most = 0.0
-        self._project: int | None = None
+        self._projects: list[int] = []
         self._over = threading.Event()
         work = [server.person(n) for n in range(1, people + 1)]
         self._threads = [threading.Thread(target=self._guarded, args=(p,), daemon=True) for p in work]
@@ -67,13 +67,12 @@ class Crowd:
             self.faults.append(e)
 
     def _answer(self, person: Person) -> bool:
-        if self._project is None:
-            listed = person.get("/api/projects/", include="id,description", page_size=1000)["results"]
-            self._project = next((p["id"] for p in listed if self._key in (p["description"] or "")), None)
-        if self._project is None or len(self.said) >= self.most:
+        if len(self.said) >= self.most:
             return False
-        task = person.next(self._project)
+        task = next(filter(None, map(person.next, self._projects)), None)
         if task is None:
+            listed = person.get("/api/projects/", include="id,description", page_size=1000)["results"]
+            self._projects = [p["id"] for p in listed if self._key in (p["description"] or "")]
             return False
         payload = self._truth[person.sees(task)]
         person.annotate(task["id"], writing.write(payload, self._form, SIZE), 1 + person.number)

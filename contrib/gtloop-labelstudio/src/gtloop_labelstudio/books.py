@@ -95,6 +95,8 @@ class Books:
         self.images: dict[str, str] = {}
         self.blocked: set[str] = set()
         self.project: int | None = None
+        self.makings = 0
+        """How often the server was asked to make it."""
         self.tried = False
         """Whether tasks were sent of which it is not known whether they arrived."""
         self.looked: str | None = None
@@ -212,6 +214,8 @@ class Books:
             self.looked = entry["looked"]
         elif "blocked" in entry:
             self.blocked.add(entry["blocked"])
+        elif "making" in entry:
+            self.makings += 1
         elif "project" in entry:
             self.project = entry["project"]
         elif "identity" in entry:

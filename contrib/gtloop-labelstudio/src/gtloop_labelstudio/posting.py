@@ -20,12 +20,10 @@ from gtloop_labelstudio.books import Asked, Books, Order
 from gtloop_labelstudio.options import LabelStudioOptions
 from gtloop_labelstudio.pictures import Pictures, sized
 from gtloop_labelstudio.projects import Projects
-from gtloop_labelstudio.service import Refused, Service, Unsure
+from gtloop_labelstudio.service import FINISH_S, Refused, Service, Unsure
 
 REQUEST = "gtloop_request"
 """Key in the ``meta`` of a task."""
-FINISH_S = 10.0
-"""How long the server may go on with an import whose answer was lost, or whose process died, before it is repeated."""
 MODEL = "gtloop"
 """What predictions are said to come from; the project shows those of one name only."""
 

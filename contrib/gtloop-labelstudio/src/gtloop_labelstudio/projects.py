@@ -1,8 +1,14 @@
-"""The project of a run at the server: found by its key, or made, and checked."""
+"""The project of a run at the server: found by its key, or made, and checked.
+
+After a call to make it whose answer was lost, or a process that died, it is waited for before it is made again. A
+second one that turns up even later, because the server was still at work on it, is marked as not used: people who
+opened it would wait there for nothing.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from gtloop.errors import ConfigError, Unreachable
@@ -11,7 +17,7 @@ from gtloop.interfaces import Context
 from gtloop_labelstudio import forms
 from gtloop_labelstudio.books import Books
 from gtloop_labelstudio.options import LabelStudioOptions
-from gtloop_labelstudio.service import Refused, Service, Unsure
+from gtloop_labelstudio.service import FINISH_S, Refused, Service, Unsure
 
 _SKIP = {"cannot_tell": "IGNORE_SKIPPED", "declined": "REQUEUE_FOR_OTHERS"}
 """What skipping means to how the server counts skipped tasks: as answered, or not."""
@@ -35,10 +41,12 @@ class Projects:
         """
         if self._opened is not None:
             return self._opened
-        found = self._known() if self._books.project is not None else self._find() or self._make(answers)
+        found = self._known() if self._books.project is not None else self._awaited() or self._make(answers)
         if self._books.project is None:
             self._books.write({"project": found["id"]})
         self._check(found)
+        if self._books.makings > 1:
+            self._drop_twins(int(found["id"]))
         self.overlap = int(found["maximum_annotations"])
         self._opened = int(found["id"])
         return self._opened
@@ -58,18 +66,30 @@ class Projects:
             )
         return found
 
-    def _find(self) -> dict[str, Any] | None:
-        """The project whose description has the key of this run."""
+    def _awaited(self) -> dict[str, Any] | None:
+        """The project of this run, where the server has it, or may still be making it and has it soon."""
+        end = time.monotonic() + (FINISH_S if self._books.makings else 0)
+        while True:
+            found = next(self._listed(), None)
+            if found is not None or time.monotonic() >= end:
+                return found
+            time.sleep(0.5)
+
+    def _drop_twins(self, used: int) -> None:
+        title = f"not used: {self._title()}"[:50]
+        said = f"A second project of the gtloop run {self._context.run}, made by mistake; {used} is used."
+        for twin in [p for p in self._listed() if p["id"] != used]:
+            body = {"title": title, "description": said}
+            self._service.call("PATCH", f"/api/projects/{twin['id']}/", json=body)
+
+    def _listed(self) -> Iterator[dict[str, Any]]:
+        """Projects whose description has the key of this run."""
         page, more = 1, True
         while more:
             given = {"page": page, "page_size": 100, "include": _FIELDS}
             found = self._service.call("GET", "/api/projects/", params=given)
-            for project in found["results"]:
-                if self._books.key in (project["description"] or "").split():
-                    made: dict[str, Any] = project
-                    return made
+            yield from (p for p in found["results"] if self._books.key in (p["description"] or "").split())
             page, more = page + 1, bool(found["next"])
-        return None
 
     def _make(self, answers: int) -> dict[str, Any]:
         form = forms.check(self._context.form)
@@ -88,14 +108,14 @@ class Projects:
         }
         until = time.monotonic() + self._options.patience_s
         while True:
+            self._books.write({"making": True})
             try:
                 made: dict[str, Any] = self._service.once("POST", "/api/projects/", json=body)
                 return made
             except Unsure as e:
                 if time.monotonic() > until:
                     raise Unreachable(str(e)) from None
-                time.sleep(1)
-                found = self._find()
+                found = self._awaited()
                 if found is not None:
                     return found
 

@@ -24,6 +24,8 @@ PAGE = 100
 """Tasks of a page."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 20.0
 """Waits are uniform between 0 and this, doubled from try to try."""
+FINISH_S = 10.0
+"""How long the server may go on with a call whose answer was lost, or whose process died, before it is repeated."""
 
 
 class Refused(GtloopError):
