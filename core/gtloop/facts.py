@@ -83,16 +83,12 @@ class Facts(BaseModel):
 
         model_config = ConfigDict(extra="forbid")  # a snapshot of an older layout does not fit
 
-        human: int = 0
-        machine: int = 0
         threshold: float | None = None
         certified: float | None = None
         coverage: float | None = None
         human_cost: int = 0
         machine_cost: int = 0
         seconds: dict[str, float] = Field(default_factory=dict)
-        objects_human: int = 0
-        objects_machine: int = 0
 
         @property
         def cost(self) -> int:

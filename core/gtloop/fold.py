@@ -126,8 +126,6 @@ def _looked(s: State, e: ev.Looked, store: Store) -> None:
     f.machine_files.append(e.labels)
     money.machine(s, e, len(rows))
     passed = [c for c in e.certificates if c.threshold is not None]
-    r.machine += len(rows)
-    r.objects_machine += int(s.columns["objects"][rows].sum())
     r.threshold = min((c.threshold for c in passed if c.threshold is not None), default=None)
     r.certified = min((c.bound for c in passed if c.bound is not None), default=None)
 

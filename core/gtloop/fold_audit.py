@@ -6,7 +6,7 @@ import numpy as np
 
 from gtloop import events as ev
 from gtloop.fold_letters import answered
-from gtloop.fold_money import reopened, round_at
+from gtloop.fold_money import reopened
 from gtloop.state import HUMAN, MACHINE, RELABEL, TRAIN, State
 from gtloop.store import Store
 
@@ -31,8 +31,6 @@ def concluded(s: State, e: ev.AuditConcluded, store: Store) -> None:
             s.columns["attempts"][row] += 1
             s.columns["random"][row] = False
             s.columns["iteration"][row], s.columns["objects"][row] = iteration, objects
-            r = round_at(s, int(iteration))  # where its answers are paid
-            r.human, r.objects_human = r.human + 1, r.objects_human + int(objects)
         elif outcome == "requeued":
             requeue(s, np.array([row], np.int32))
 

@@ -178,11 +178,6 @@ def consolidated(s: State, e: ev.LabelsConsolidated, store: Store) -> None:
     f.human_files.append(e.labels)
     f.consolidations = e.number
     f.skills = e.skills or f.skills
-    for i in np.unique(s.columns["iteration"][rows]):
-        of = rows[labelled & (s.columns["iteration"][rows] == i)]
-        r = f.rounds.setdefault(int(i), Facts.Round())
-        r.human += len(of)
-        r.objects_human += int(s.columns["objects"][of].sum())
 
 
 def _judged(s: State, t: dict[str, Any]) -> None:

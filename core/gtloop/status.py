@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from gtloop import accounts
 from gtloop.evidence import Promise
 from gtloop.facts import Facts
@@ -44,7 +46,7 @@ def status(run: str, state: State, settings: Settings, promise: Promise, *, driv
         "review": _seen(state.facts.reviewed),
         "asked": {policy: _asked(state, policy) for policy in ("fixed", "adaptive")},
         "proposals": _seen(state.facts.proposed),
-        "iterations": [_iteration(n, state) for n in sorted(f.rounds)],
+        "iterations": iterations(state),
     }
     cost = found["cost_usd"]
     if cost["if_all_human"]:
@@ -214,20 +216,33 @@ def _seen(totals: Mapping[str, Facts.Reviewed]) -> dict[str, Any]:
     }
 
 
-def _iteration(n: int, state: State) -> dict[str, Any]:
-    r = state.facts.rounds[n]
+def iterations(state: State) -> list[dict[str, Any]]:
+    """What each cost, and its labels that stand: one whose place another has taken counts where that was given."""
+    at, objects = state.columns["iteration"], state.columns["objects"]
+    masks = {"human": state.status == HUMAN, "machine": state.status == MACHINE}
+    size = max((*state.facts.rounds, int(at.max(initial=0)))) + 1
+    images = {name: np.bincount(at[of], minlength=size) for name, of in masks.items()}
+    shown = {name: np.bincount(at[of], objects[of], size).astype(int) for name, of in masks.items()}
+    return [
+        _iteration(n, state, *({name: int(by[n]) for name, by in counts.items()} for counts in (images, shown)))
+        for n in range(1, size)
+        if n in state.facts.rounds or images["human"][n] or images["machine"][n]
+    ]
+
+
+def _iteration(n: int, state: State, images: dict[str, int], objects: dict[str, int]) -> dict[str, Any]:
+    r = state.facts.rounds.get(n) or Facts.Round()
     return {
         "n": n,
         "phase": state.facts.batches[n].phase if n in state.facts.batches else "machine",
-        "human": r.human,
-        "machine": r.machine,
+        **images,
         "threshold": r.threshold,
         "certified": r.certified,
         "coverage": r.coverage,
         "cost_usd": usd(r.cost),
         "machine_usd": usd(r.machine_cost),
         "seconds": r.seconds,
-        "objects": {"human": r.objects_human, "machine": r.objects_machine},
+        "objects": objects,
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import runs
 from desks import Desk, paint
 
@@ -56,6 +57,7 @@ def test_only_the_owner_sees_it(open_desk: OpenDesk, visit: Callable[..., Any]) 
     anna.faults.clear()  # the refusals' statuses
 
 
+@pytest.mark.slow
 def test_it_moves_with_the_run(open_desk: OpenDesk, visit: Callable[..., Any], tmp_path: Path) -> None:
     images, truth = runs.make_images(tmp_path, 180)
     given, root = runs.settings(images, truth), tmp_path / "run"

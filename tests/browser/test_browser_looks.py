@@ -27,7 +27,15 @@ def look(visitor: Any, touch: bool) -> None:
         assert see(visitor, "small") == []
 
 
-@pytest.mark.parametrize(("scheme", "tablet"), [("light", False), ("dark", True), ("light", True), ("dark", False)])
+@pytest.mark.parametrize(
+    ("scheme", "tablet"),
+    [
+        ("light", False),
+        ("dark", True),
+        pytest.param("light", True, marks=pytest.mark.slow),
+        pytest.param("dark", False, marks=pytest.mark.slow),
+    ],
+)
 def test_screens_can_be_read_and_hit(open_desk: OpenDesk, visit: Callable[..., Any], scheme: str, tablet: bool) -> None:
     desk = open_desk(task="bbox", classes=["raccoon", "fox"])
     whole = {"boxes": [{"category": "fox", "xyxy": [30, 20, 110, 80]}]}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 from desks import Desk, paint
 
 from gtloop import masks
@@ -125,6 +126,7 @@ MEASURE = """async () => {
 }"""
 
 
+@pytest.mark.slow
 def test_a_stroke_on_a_4k_image_is_smooth(open_desk: OpenDesk, visit: Callable[..., Any]) -> None:
     desk = open_masks(open_desk, 1, (3840, 2160))
     anna = visit(desk.links["Anna"])

@@ -119,6 +119,7 @@ def test_answers_survive_a_closed_tab_and_a_dead_server(boxes: Callable[..., Des
     anna.faults.clear()  # refused connections
 
 
+@pytest.mark.slow
 def test_a_lease_that_ran_out_is_said_and_work_goes_on(boxes: Callable[..., Desk], visit: Visit) -> None:
     desk = boxes(2, lease_minutes=0.05)
     anna = visit(desk.links["Anna"])

@@ -54,6 +54,7 @@ class _Names(Sequence[str]):
         return f"{at:090d}"
 
 
+@pytest.mark.slow
 def test_matching_a_label_file_holds_numbers_only(tmp_path: Path) -> None:
     """By whole names, and by file names; a name and a payload alone are 500 bytes."""
 
@@ -68,6 +69,7 @@ def test_matching_a_label_file_holds_numbers_only(tmp_path: Path) -> None:
     assert bytes_a_row(lambda n: matched(n, "else/where/")) < 160
 
 
+@pytest.mark.slow
 def test_a_predictions_file_holds_numbers_only(tmp_path: Path) -> None:
     def looked_up(n: int) -> None:
         found = Listed(tmp_path, ((name, {"boxes": list(range(50))}) for name in _Names(n)), tmp_path)

@@ -128,6 +128,7 @@ def test_it_is_closed_where_the_run_breaks(source: Path) -> None:
     assert diary.closed == 1
 
 
+@pytest.mark.slow
 def test_one_that_is_left_out_later_is_off(source: Path, tmp_path: Path) -> None:
     paid = ("-o", "prices.answer_usd=0.01", "--budget")
     assert run(source, *paid, "0.4", "-o", "observers.diary.pen=red").code == 4

@@ -81,6 +81,7 @@ class TestStrict(SamplerContract):
 """
 
 
+@pytest.mark.slow
 def test_the_contract_classes_run_in_plain_pytest(tmp_path: Path) -> None:
     (tmp_path / "test_mine.py").write_text(CONTRACT)
     done = subprocess.run(

@@ -63,6 +63,7 @@ def unbroken(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[
     return runs.facts(root)
 
 
+@pytest.mark.slow
 def test_a_run_from_a_busy_bucket_equals_one_from_a_folder(
     s3: buckets.S3, images: Path, unbroken: Mapping[str, Any], tmp_path: Path
 ) -> None:
@@ -87,6 +88,7 @@ def test_copies_on_disk_are_fetched_once_in_a_whole_run(
     assert s3.proxy.gets("photos") == {f"set/{p.name}": 1 for p in images.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_down_stops_a_run_that_goes_on_when_it_is_back(
     s3: buckets.S3, images: Path, unbroken: Mapping[str, Any], tmp_path: Path
 ) -> None:

@@ -187,6 +187,7 @@ def test_the_machine_fee_counts_against_the_budget(images: Path, tmp_path: Path,
     assert 0 <= found["saving"] <= 1
 
 
+@pytest.mark.slow
 def test_a_region_whose_fees_are_paid_in_part_says_so(images: Path, tmp_path: Path) -> None:
     """What is certified is about the whole region; its certificate, status and explain say which part has labels."""
     root = tmp_path / "run"

@@ -98,6 +98,7 @@ def test_the_cap_on_exploration_holds(images: tuple[Path, Path], tmp_path: Path)
     assert 70 + 20 <= before <= 70 + 20 + 10
 
 
+@pytest.mark.slow
 def test_a_look_that_would_label_nothing_waits(images: tuple[Path, Path], tmp_path: Path) -> None:
     """No such promise can be shown by 40 images: of equal plans, that which can't be taken back comes last."""
     given = runs.settings(*images, **{**CHEAPEST, "promise__max_loss": 0.0001})

@@ -362,6 +362,7 @@ class Desk(Synthetic):
         return got if few or got.closed else Collected([], [], got.cursor)
 
 
+@pytest.mark.slow
 def test_people_find_work_while_a_model_trains(
     source: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -173,6 +173,7 @@ def test_who_answers_while_folds_are_fitted_changes_no_fold(
         assert not predicted & seen[name]
 
 
+@pytest.mark.slow
 def test_people_are_judged_while_a_model_trains(
     source: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,6 +209,7 @@ def test_people_are_judged_while_a_model_trains(
     assert sum(during)
 
 
+@pytest.mark.slow
 def test_shards_of_a_killed_prediction_fit_the_pool_that_people_have_thinned(
     source: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

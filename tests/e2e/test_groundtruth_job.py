@@ -162,6 +162,7 @@ def test_it_goes_on_to_the_end(raccoons: gtjobs.Job, imported: Path, tmp_path: P
 # -------------------------------------------------------------------------------------- what is certified
 
 
+@pytest.mark.slow
 def test_only_what_is_tested_here_is_certified(tmp_path: Path) -> None:
     """The pool that the service left gets a validation set of its own; imported labels never validate."""
     images = tiny(tmp_path, 330)

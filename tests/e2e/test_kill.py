@@ -34,6 +34,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict, int,
     return given, found, len(list(gtloop.open(folder / "run").events())), seconds
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_run(unbroken: tuple, tmp_path: Path) -> None:
     given, expected, _, _ = unbroken
     runs.run_here(tmp_path / "run", given)

@@ -61,6 +61,7 @@ def _parts(run: Run, folder: str) -> list[str]:
     return sorted(str(p.relative_to(run.root)) for p in (run.root / folder).glob("part-*.parquet"))
 
 
+@pytest.mark.slow
 def test_killed_between_sample_and_look_it_goes_on_the_same(sampled: tuple[Run, Any], tmp_path: Path) -> None:
     run, given = sampled
     at = [n for n, e in enumerate(run.events(), 1) if e.event.type == "items-predicted" and ".f" not in e.event.model]

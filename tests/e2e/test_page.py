@@ -161,7 +161,10 @@ class Person:
             time.sleep(0.1)
 
 
-@pytest.mark.parametrize("task", ["bbox", "classification", "segmentation"])
+@pytest.mark.parametrize(
+    "task",
+    ["bbox", *(pytest.param(task, marks=pytest.mark.slow) for task in ("classification", "segmentation"))],
+)
 def test_a_person_labels_a_job_to_its_end(started: Any, tmp_path: Path, task: str) -> None:
     program = started(*_run(tmp_path, "--task", task))
     person = Person(program.link("me"))
@@ -177,6 +180,7 @@ def test_a_person_labels_a_job_to_its_end(started: Any, tmp_path: Path, task: st
     assert not {"me", "local"} & workers, "the ledger names nobody"
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(started: Any, tmp_path: Path) -> None:
     words = _run(tmp_path)
     program = started(*words)
@@ -239,6 +243,7 @@ def test_served_without_the_loop_answers_wait_for_it(started: Any, tmp_path: Pat
     assert page.end() == 0
 
 
+@pytest.mark.slow
 def test_serve_drives_where_asked(started: Any, tmp_path: Path) -> None:
     assert started(*_run(tmp_path), "--no-wait").end() == 3
     program = started("serve", tmp_path / "run", "--drive")

@@ -113,6 +113,7 @@ def test_the_sampler_may_pick_the_first_training_images_too(tmp_path: Path, imag
     assert not any(e.event.type == "model-fitted" and e.event.fold is not None for e in found.events())
 
 
+@pytest.mark.slow
 def test_a_sampler_that_needs_what_nobody_gives_picks_at_random_and_says_so(
     tmp_path: Path, images: tuple[Path, Path]
 ) -> None:
@@ -151,6 +152,7 @@ def able(task: str, as_task: str) -> type:
     return Able
 
 
+@pytest.mark.slow
 def test_the_model_votes_on_training_items_that_it_never_saw_and_on_no_others(
     tmp_path: Path, images: tuple[Path, Path]
 ) -> None:
@@ -226,6 +228,7 @@ def test_no_random_training_item_is_labelled_with_a_vote_of_a_model(tmp_path: Pa
     assert not {rows[r] for r in assisted} & random_rows
 
 
+@pytest.mark.slow
 def test_other_options_of_a_detector_make_new_embeddings_of_all(tmp_path: Path) -> None:
     class SizedOptions(gtloop_stub().Options):  # type: ignore[misc,name-defined]
         dims: int = Field(4, description="numbers in an embedding")

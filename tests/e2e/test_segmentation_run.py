@@ -54,6 +54,7 @@ def test_a_run_ends_with_machine_labels_that_are_right(finished: Path, images: P
     assert quality["human"]["mean"] > 0.7
 
 
+@pytest.mark.slow
 def test_the_report_shows_masks(finished: Path, images: Path, tmp_path: Path) -> None:
     ended = cli("report", finished, "--truth", images.parent / "truth.jsonl", "--out", tmp_path)
     assert ended.code == 0, ended.err

@@ -18,7 +18,7 @@ from mturkkit import Start
 from gtloop.errors import ConfigError
 
 
-@pytest.mark.parametrize("task", ["bbox", "classification", "segmentation"])
+@pytest.mark.parametrize("task", ["bbox", "classification", pytest.param("segmentation", marks=pytest.mark.slow)])
 def test_a_job_of_each_task(start: Start, tmp_path: Path, task: str) -> None:
     images, _ = runs.make_images(tmp_path, 60, task)
     emulator = start(**jobs.plan(task, 60))

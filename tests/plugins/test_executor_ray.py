@@ -98,6 +98,7 @@ def test_predictions_are_those_of_local(registry: Registry, tmp_path: Path, one_
         assert np.array(b.raw["xyxy"]) == pytest.approx(np.array(a.raw["xyxy"]), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path) -> None:
     items = tiny_items(tmp_path / "images", 10)
     detector = mortal(tmp_path)
@@ -113,6 +114,7 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path) -> None:
     assert len({p.raw["pid"] for p in got if p.raw}) == 2, "another one took its place"
 
 
+@pytest.mark.slow
 def test_images_that_kill_every_worker_are_named(tmp_path: Path) -> None:
     items = tiny_items(tmp_path / "images", 3)
     detector = mortal(tmp_path, Immortal)

@@ -494,6 +494,7 @@ def test_a_cached_run_equals_one_without(
         assert small.facts(tmp_path / name) == plain
 
 
+@pytest.mark.slow
 def test_what_a_fit_depends_on_is_in_its_key(
     images: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

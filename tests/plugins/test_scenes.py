@@ -19,6 +19,7 @@ def scenes() -> list[Scene]:
     return [make_scene(3, i, SMALL) for i in range(60)]
 
 
+@pytest.mark.slow
 def test_a_scene_depends_on_seed_index_and_size_only(scenes: list[Scene]) -> None:
     again = make_scene(3, 7, SMALL)
     assert again.jpeg == scenes[7].jpeg

@@ -173,6 +173,7 @@ def test_same_seed_same_model_and_the_global_generator_is_left_alone(tmp_path: P
     assert not same(a, c)
 
 
+@pytest.mark.slow
 def test_classes_are_learned_from_scratch(tmp_path: Path) -> None:
     d = detector("classification", "resnet18", epochs=8)
     d.fit(examples(tmp_path / "in", "classification", 24), tmp_path / "m", seed=1)

@@ -311,6 +311,7 @@ def test_the_body_is_signed(receiver: Receiver, tmp_path: Path, monkeypatch: pyt
         assert b"between us" not in post.raw
 
 
+@pytest.mark.slow
 def test_after_a_crash_nothing_is_told_twice(receiver: Receiver, tmp_path: Path) -> None:
     """Killed again and again in the middle, the run tells each event at most once, and its end."""
     images, truth = make_images(tmp_path, 180)
@@ -385,6 +386,7 @@ def test_an_address_of_the_environment_is_written_nowhere(
             assert secret not in path.read_bytes(), path
 
 
+@pytest.mark.slow
 def test_the_report_does_not_show_the_address(receiver: Receiver, source: Path, tmp_path: Path) -> None:
     assert cli(*small(source, tmp_path / "run", *hook(receiver, on="done"))).code == 0
     assert cli("report", tmp_path / "run").code == 0

@@ -29,6 +29,7 @@ def visitors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, li
     assert gather(local)[0], "nothing that was sent was an answer"
 
 
+@pytest.mark.slow
 def test_no_request_makes_a_fault(visitors: tuple[Any, list[Visitor]]) -> None:
     description, people = visitors
     operations = [found.ok() for found in schemathesis.openapi.from_dict(description).get_all_operations()]

@@ -18,6 +18,7 @@ from gtloop.errors import GtloopError
 from gtloop_plugins.annotators.local.serving import listen, served_at
 
 
+@pytest.mark.slow
 def test_no_acknowledged_answer_is_lost_to_a_kill(tmp_path: Path) -> None:
     """Eight people answer; the server is killed three times meanwhile, and each client tries again where it was."""
     local = make_local(tmp_path, people=PEOPLE)

@@ -111,7 +111,7 @@ def _of_iterations(facts: Facts, things: str) -> Iterator[Plot]:
         return
     objects = any(i["objects"][s] != i[s] for i in iterations for s in SOURCES)
     words = f": images on the left, the {things} in them on the right." if objects else "."
-    caption = "Labels that each iteration brought" + words
+    caption = "Labels by the iteration that gave them" + words
     yield Plot("iterations", "Who labelled when", caption, figures.progress(iterations, things if objects else ""))
     cost = status["cost_usd"]
     if cost["if_all_human"]:
