@@ -58,15 +58,13 @@ class Emulator:
         self.broken = ""
         """What background work fails with."""
         self._lock, self._count = threading.RLock(), 100
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        config = uvicorn.Config(self._app(), host="127.0.0.1", port=self.port, log_level="error", lifespan="off")
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        bound = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        self._server = uvicorn.Server(uvicorn.Config(self._app(), log_level="error", lifespan="off"))
+        self._thread = threading.Thread(target=self._server.run, args=([bound],), daemon=True)
         self._thread.start()
         while not self._server.started:
+            assert self._thread.is_alive()
             time.sleep(0.01)
 
     def stop(self) -> None:
@@ -77,7 +75,11 @@ class Emulator:
 
     def open_tasks(self, name: str = "") -> list[dict[str, Any]]:
         """Tasks with images whose job is not completed."""
-        return [t for t in self.tasks.values() if name in t["name"] and t["images"] and t["state"] != "completed"]
+        tasks = list(self.tasks.values())  # at once: calls make more meanwhile
+        return [t for t in tasks if name in t["name"] and t["images"] and t["state"] != "completed"]
+
+    def completed(self) -> int:
+        return sum(t["state"] == "completed" for t in list(self.tasks.values()))
 
     def images(self, task: dict[str, Any]) -> list[Image.Image]:
         """What people see, in the order of frames."""

@@ -12,7 +12,7 @@ from crew import FAST, Crew, Driver
 from emulator import TOKEN, Emulator
 from gtloop.interfaces import Annotator
 from gtloop.records import Request
-from gtloop.testing import AnnotatorContract
+from gtloop.testing import AnnotatorContract, checks_annotator
 
 from gtloop_cvat.annotator import Cvat
 
@@ -23,6 +23,7 @@ _RUNNING: list[Emulator] = []
 def _server() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CVAT_ACCESS_TOKEN", TOKEN)
+        patch.setattr(checks_annotator, "PATIENCE_S", 120.0)  # a busy machine is no fault
         _RUNNING.append(Emulator())
         yield
     _RUNNING.pop().stop()

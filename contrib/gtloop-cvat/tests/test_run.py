@@ -23,6 +23,8 @@ from gtloop_cvat.xml import CvatXml
 N = 24
 SIZES = {"probe": 4, "validation": 8, "train": 6, "batch": 6}
 spawning = multiprocessing.get_context("spawn")
+PATIENCE_S = 900.0
+"""How long half a run may take on a busy machine."""
 
 
 def flags(folder: Path, emulator: Emulator) -> dict[str, Any]:
@@ -68,16 +70,20 @@ def people(emulator: Emulator, items: Any, stop: threading.Event) -> threading.T
 def test_a_whole_run_with_a_kill(emulator: Emulator, tmp_path: Path) -> None:
     given, root, stop = flags(tmp_path, emulator), tmp_path / "run", threading.Event()
     thread = people(emulator, tiny_items(tmp_path / "images", N), stop)
-    child = spawn(root, given)
-    while child.is_alive() and sum(t["state"] == "completed" for t in emulator.tasks.values()) < 2:
-        time.sleep(0.02)
-    child.kill()
-    child.join()
-    child = spawn(root, given)
-    child.join()
-    stop.set()
-    thread.join()
-    assert child.exitcode == 0
+    child, end = spawn(root, given), time.monotonic() + PATIENCE_S
+    try:
+        while child.is_alive() and emulator.completed() < 2:
+            assert time.monotonic() < end, "nobody completes anything"
+            time.sleep(0.02)
+        child.kill()
+        child.join()
+        child = spawn(root, given)
+        child.join(PATIENCE_S)
+        assert child.exitcode == 0
+    finally:
+        child.kill()
+        stop.set()
+        thread.join()
     run = gtloop.open(root)
     assert len(list(run.labels())) == N
     assert max(Counter(t["name"] for t in emulator.tasks.values()).values()) == 1, "no job was made twice"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -54,11 +55,10 @@ class Server:
         end = time.monotonic() + START_S
         while time.monotonic() < end:
             assert self._process.poll() is None, (self.folder / "server.log").read_text()[-2000:]
-            try:
+            with contextlib.suppress(httpx.TransportError):
                 if httpx.get(f"{self.url}/health", timeout=5).status_code == 200:
                     return
-            except httpx.TransportError:
-                time.sleep(0.3)
+            time.sleep(0.3)
         raise AssertionError(f"no answer within {START_S} s: {(self.folder / 'server.log').read_text()[-2000:]}")
 
     def kill(self) -> None:

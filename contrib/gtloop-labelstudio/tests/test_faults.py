@@ -53,8 +53,7 @@ def test_a_project_that_outlives_its_process_is_waited_for(
         way.faults = [Fault("late", "POST", "/api/projects/")]
         with pytest.raises(Unreachable):
             desk.ask(desk.request(0))
-        if not patient:
-            monkeypatch.setattr("gtloop_labelstudio.projects.FINISH_S", 0.0)
+        monkeypatch.setattr("gtloop_labelstudio.projects.FINISH_S", 120.0 if patient else 0.0)
         desk.again(patience_s=120).submit([desk.request(0)])
         _until(lambda: way.answered.count(("POST", "/api/projects/")) == (1 if patient else 2))
         desk.again(patience_s=120).submit([desk.request(0), desk.request(1)])
@@ -75,8 +74,11 @@ def _until(done: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def test_an_import_that_outlives_its_process_is_waited_for(studio: Server, tmp_path: Path) -> None:
+def test_an_import_that_outlives_its_process_is_waited_for(
+    studio: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A driver is killed while the server is at work on its import; the next one finds nothing at first."""
+    monkeypatch.setattr("gtloop_labelstudio.posting.FINISH_S", 120.0)  # a slow server is no fault
     way = Way(studio.url)
     try:
         desk = Desk(tmp_path, url=way.url)

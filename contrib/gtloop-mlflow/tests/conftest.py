@@ -20,6 +20,7 @@ INSTALL = "no MLflow server: python -m venv .venv-mlflow && .venv-mlflow/bin/pip
 @pytest.fixture(autouse=True)
 def _loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "120")  # before ``timeout_s``: a busy machine is no fault
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 

@@ -70,7 +70,7 @@ class TestMlflowWithoutServer(ObserverContract):
 
 def test_a_run_is_shown_with_its_settings_figures_and_artifacts(server: Server, images: Path, tmp_path: Path) -> None:
     root = tmp_path / "shown"
-    gtloop(*words(images, root, *on(server, "whole", close_s=60)))
+    gtloop(*words(images, root, *on(server, "whole", close_s=600)))
     client, run = check_complete(server, "whole", root)
     assert run.info.run_name == "shown"
     assert run.data.params["run.classes"] == "crate, drum"
@@ -138,7 +138,7 @@ def test_nothing_waits_for_a_server_that_is_away(server: Server, images: Path, t
     registry = Registry.load(discover=False, extra_modules=["gtloop_plugins", "gtloop_mlflow"])
     task = registry.build("task", "bbox", {}, Context(categories=("crate", "drum")))
     context = Context(run="tiny", task=task, workdir=tmp_path / "observer" / "mlflow")
-    options = {"tracking_uri": server.uri, "experiment": "late", "close_s": 60}
+    options = {"tracking_uri": server.uri, "experiment": "late", "close_s": 600}
     server.stop()
     try:
         observer = registry.build("observer", "mlflow", options, context)

@@ -129,7 +129,9 @@ class Crew:
             if found["state"] != "task":
                 return found
             task = found["task"]
-            seen = Image.open(io.BytesIO(who.http.get(task["image"]).content)).convert("RGB").tobytes()
+            shown = who.http.get(task["image"])
+            assert shown.status_code == 200, shown.text
+            seen = Image.open(io.BytesIO(shown.content)).convert("RGB").tobytes()
             truth = self.truths[self._rows[seen]]
             who.say(task, truth if outcome == "label" else None, outcome)
         return who.next()

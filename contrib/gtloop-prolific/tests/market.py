@@ -78,7 +78,8 @@ class Market:
             self.submissions[submission]["status"] = status
 
     def statuses(self) -> Counter[str]:
-        return Counter(s["status"] for s in self.submissions.values())
+        with self._lock:
+            return Counter(s["status"] for s in self.submissions.values())
 
     def paid(self) -> int:
         """Cents that approved submissions cost, fees excluded."""

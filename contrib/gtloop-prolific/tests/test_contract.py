@@ -12,7 +12,7 @@ from crew import FAST, Crew, Driver, served
 from emulator import TOKEN, Emulator
 from gtloop.interfaces import Annotator
 from gtloop.records import Request
-from gtloop.testing import AnnotatorContract
+from gtloop.testing import AnnotatorContract, checks_annotator
 
 from gtloop_prolific.annotator import Prolific
 
@@ -23,6 +23,7 @@ _RUNNING: dict[Path, Emulator] = {}
 def _emulators() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PROLIFIC_TOKEN", TOKEN)
+        patch.setattr(checks_annotator, "PATIENCE_S", 120.0)  # a busy machine is no fault
         yield
     for emulator in _RUNNING.values():
         emulator.stop()
