@@ -363,6 +363,12 @@ class Annotator(Plugin):
         May repeat what it has returned before; never loses anything.
         """
 
+    def rest(self) -> None:
+        """Wait for what is still under way beside ``collect``, such as a look in a thread or an upload.
+
+        Asked before a process ends that leaves people to their work: what it would cut off might never get further.
+        """
+
     def check(self, cost: int) -> None:
         """Look whether people can be reached, and paid ``cost`` micro-dollars; asked before anything is reserved.
 

@@ -63,13 +63,17 @@ class Lock:
             self._file.close()
 
 
-def driven(run: Path) -> bool:
-    """Whether a process drives the run now; a killed one does not. True where that can't be told."""
+def driven(run: Path, name: str = "driver.lock") -> bool:
+    """Whether a process drives the run now, or holds its lock of that name; a killed one does not.
+
+    True where that can't be told.
+    """
     import fcntl
 
     try:
-        with (run / "driver.lock").open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with (run / name).open() as file:
+            # One that is shared is in the way of an exclusive one only; of looks at the driver there may be several.
+            fcntl.flock(file, (fcntl.LOCK_SH if name == "driver.lock" else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
     except OSError:

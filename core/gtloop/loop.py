@@ -20,21 +20,20 @@ from gtloop.audit import audit_step
 from gtloop.considering import consider, consideration_due, latest_look, look_chosen
 from gtloop.consistency import consistency_due, measure_consistency
 from gtloop.crossfit import folds_at_look
-from gtloop.errors import blame
-from gtloop.events import AnyEvent, RequestsWithdrawn, RunFinished, RunPaused
+from gtloop.events import AnyEvent, RunFinished, RunPaused
 from gtloop.fitting import check_training
 from gtloop.job import Job
 from gtloop.letters import read_letters
 from gtloop.looking import look
 from gtloop.machine import MACHINE_STEPS, embed, fit, fit_fold, predict_fold, prediction_due
-from gtloop.people import collect, consolidate
+from gtloop.people import collect, collect_last, consolidate
 from gtloop.picking import asked, cold, next_phase, pick
 from gtloop.ranking import embedding_due, needs_predictions
 from gtloop.review import conclude, pick_review
 from gtloop.stages import next_stage
 from gtloop.state import ASIDE, LATER, POOL, RELABEL, TRAIN
 from gtloop.stopping import compute_spent, machine_unpaid, overcharge_due, stop_for_budget, stop_overcharged
-from gtloop.submitting import submit_batch
+from gtloop.submitting import submit_batch, withdraw_requests
 
 Outcome = Literal["finished", "waiting", "confirm", "budget", "paused", "cancelled"]
 Step = Callable[[Job], list[AnyEvent]]
@@ -52,11 +51,14 @@ def drive(job: Job, *, wait: bool = False) -> Outcome:
             break
         with people_at_work(job, step in MACHINE_STEPS):
             events = step(job)
+        leaving = job.plugins.annotator.patient and not wait
+        if not events and step is collect_answers and leaving:
+            events = collect_last(job)
         if events:
             job.commit(events)
             pause.reset()
         elif step is collect_answers:
-            if job.plugins.annotator.patient and not wait:
+            if leaving:
                 return "waiting"
             pause()
     return _outcome(job)
@@ -209,14 +211,6 @@ def consolidate_answers(job: Job) -> list[AnyEvent]:
 
 def ask_to_confirm(job: Job) -> list[AnyEvent]:
     return [RunPaused(iteration=job.state.iteration, reason="confirm", why="the probe is answered; say yes to go on")]
-
-
-def withdraw_requests(job: Job) -> list[AnyEvent]:
-    ids = sorted(job.state.facts.open)
-    with blame("annotator", job.plugins.annotator.name, "cancel"):
-        job.plugins.annotator.cancel(ids)
-    number = max(job.state.facts.withdrawals + 1, len(job.state.facts.batches))  # the tests of a batch go once
-    return [RequestsWithdrawn(iteration=job.state.iteration, number=number, requests=len(ids))]
 
 
 def start_stage(job: Job) -> list[AnyEvent]:

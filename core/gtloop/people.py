@@ -65,6 +65,13 @@ def collect(job: Job, limit_s: float = WAIT_S) -> list[AnyEvent]:
     ]
 
 
+def collect_last(job: Job) -> list[AnyEvent]:
+    """As ``collect``, before the process ends: what is under way at the annotator comes to its end first."""
+    with blame("annotator", job.plugins.annotator.name, "rest"):
+        job.plugins.annotator.rest()
+    return collect(job, 0.0)
+
+
 def _new(job: Job, answers: Iterable[Answer]) -> list[Answer]:
     """Answers that the ledger has not, in the order given."""
     facts = job.state.facts

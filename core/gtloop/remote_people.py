@@ -160,7 +160,7 @@ class Looks:
                 raise fault
 
     def rest(self) -> None:
-        """Wait until no look is under way."""
+        """Wait until no look is under way; what has ended one is raised by the next ``wait``."""
         if self._thread is not None:
             self._thread.join()
 

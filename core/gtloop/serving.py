@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from gtloop.errors import RunError, Unsupported, blame
 from gtloop.interfaces import Annotator
 from gtloop.ledgers import address_of
-from gtloop.locks import Lock
+from gtloop.locks import Lock, driven
 
 if TYPE_CHECKING:
     from gtloop.registry import Registry
@@ -114,6 +114,7 @@ class Page:
     """The process that serves a page; started anew where it was killed."""
 
     def __init__(self, root: Path, blocked: Sequence[str] = ()) -> None:
+        self._root = root
         block = [part for name in blocked for part in ("--block", name)]
         self._command = [sys.executable, "-m", "gtloop", *block, "serve", str(root), "--child"]
         self._process: subprocess.Popen[str] | None = None
@@ -154,8 +155,11 @@ class Page:
             log.warning("page: %s", line.rstrip())
 
     def keep(self) -> None:
-        """Start it again, if it has ended."""
-        if self._process is not None and self._process.poll() is not None:
+        """Start it again, if it has ended, and where those who served the run have left it."""
+        if self._process is None:
+            if not driven(self._root, LOCK):
+                self.start()
+        elif self._process.poll() is not None:
             log.warning("the page ended with code %s; it is started again", self._process.returncode)
             self.start()
 

@@ -1,11 +1,11 @@
-"""Hand committed requests to the annotator."""
+"""Hand committed requests to the annotator, and take back what is open."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from gtloop.errors import blame
-from gtloop.events import AnyEvent, BatchSubmitted
+from gtloop.events import AnyEvent, BatchSubmitted, RequestsWithdrawn
 from gtloop.facts import Facts
 from gtloop.job import Job
 from gtloop.records import Request
@@ -49,3 +49,12 @@ def submit_batch(job: Job) -> list[AnyEvent]:
     with blame("annotator", job.plugins.annotator.name, "submit"):
         job.plugins.annotator.submit(requests_of(job, number))
     return [BatchSubmitted(iteration=number, batch=number, handover=facts.handovers, extension=facts.extensions)]
+
+
+def withdraw_requests(job: Job) -> list[AnyEvent]:
+    """Ask the annotator to take back every request that is open; what is answered meanwhile still counts."""
+    ids = sorted(job.state.facts.open)
+    with blame("annotator", job.plugins.annotator.name, "cancel"):
+        job.plugins.annotator.cancel(ids)
+    number = max(job.state.facts.withdrawals + 1, len(job.state.facts.batches))  # the tests of a batch go once
+    return [RequestsWithdrawn(iteration=job.state.iteration, number=number, requests=len(ids))]

@@ -51,7 +51,7 @@ def visit(browser: Browser) -> Iterator[Callable[..., Visitor]]:
     def enter(link: str, *, guide: bool = False, tablet: bool = False, **context: Any) -> Visitor:
         look: dict[str, Any] = {"viewport": TABLET if tablet else LAPTOP, "has_touch": tablet, "is_mobile": tablet}
         made = browser.new_context(**{**look, **context})
-        made.set_default_timeout(15_000)
+        made.set_default_timeout(60_000)
         if not guide:
             made.add_init_script("try { localStorage.setItem('gtloop.guide', 'shut') } catch {}")
         visitor = Visitor(made)

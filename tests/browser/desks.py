@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -13,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw
+from ports import free_port
 from serve_desk import build
 
 from gtloop.images import header
 from gtloop.records import Answer, Closed, Item, Request
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 def paint(folder: Path, n: int, size: tuple[int, int] = (320, 240)) -> list[Path]:
@@ -33,12 +33,6 @@ def paint(folder: Path, n: int, size: tuple[int, int] = (320, 240)) -> list[Path
         image.save(path)
         paths.append(path)
     return paths
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 class Desk:

@@ -143,9 +143,10 @@ def test_a_slip_is_taken_back_before_it_is_sent(desk: Desk, visit: Callable[...,
     anna = visit(desk.links["Anna"])
     task = anna.ready()
     anna.drag((40, 30), (120, 90))
-    anna.press("Enter")
-    anna.next_after(task)
-    anna.press("z")
+    with anna.unhurried():
+        anna.press("Enter")
+        anna.next_after(task)
+        anna.press("z")
     assert anna.ready() == task
     assert len(anna.objects()) == 1
     assert desk.collect() == []
@@ -160,9 +161,10 @@ def test_what_is_drawn_is_not_dropped_by_one_key(desk: Desk, visit: Callable[...
     anna.press("Enter")  # nothing drawn: asks instead of sending
     assert anna.ready() == task
     anna.drag((40, 30), (120, 90))
-    anna.press("s")
-    assert anna.ready() == task
-    anna.press("s")
+    with anna.unhurried():
+        anna.press("s")
+        assert anna.ready() == task
+        anna.press("s")
     anna.next_after(task)
     anna.send()
     assert desk.wait(1)[0].outcome == "declined"

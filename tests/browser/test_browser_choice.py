@@ -43,9 +43,10 @@ def test_a_slip_is_undone_also_after_the_last_image(open_desk: OpenDesk, visit: 
     desk.serve()
     anna = visit(desk.links["Anna"])
     task = anna.ready()
-    anna.press("1")
-    anna.next_after(task)
-    anna.page.get_by_role("button", name="Undo").click()
+    with anna.unhurried():
+        anna.press("1")
+        anna.next_after(task)
+        anna.page.get_by_role("button", name="Undo").click()
     assert anna.ready() == task
     assert desk.collect() == []
     anna.press("2")

@@ -16,7 +16,8 @@ OWN = """<!doctype html><p id="size">waiting</p><button id="go" disabled>It is 4
 addEventListener("message", (e) => {
   const picture = new Image();
   picture.onload = () => {
-    document.getElementById("size").textContent = `${picture.width} x ${picture.height} ${e.data.categories}`;
+    const seen = `${picture.width} x ${picture.height} ${e.data.categories} ${location.pathname}`;
+    document.getElementById("size").textContent = seen;
     document.getElementById("go").disabled = false;
   };
   picture.src = e.data.url;
@@ -106,8 +107,8 @@ def test_a_page_of_its_own_stays_in_its_frame(open_desk: OpenDesk, visit: Callab
     anna = visit(desk.links["Anna"])
     for _ in range(2):
         task = anna.ready()
-        frame = anna.page.frame_locator("iframe")
-        frame.get_by_text("320 x 240 nose,left ear,tail").wait_for()
+        frame = anna.page.frame_locator("iframe")  # for a moment still with the page of the task before
+        frame.get_by_text(f"320 x 240 nose,left ear,tail /frame/{task}").wait_for()
         frame.get_by_role("button", name="It is 42").click()
         anna.page.wait_for_selector("#actions .primary:not(.unready)")
         anna.page.get_by_role("button", name="Submit").click()

@@ -51,9 +51,10 @@ def test_screens_can_be_read_and_hit(open_desk: OpenDesk, visit: Callable[..., A
     look(anna, tablet)
     anna.page.click("#help-button")
     look(anna, tablet)
-    anna.press("Escape", "Enter")
-    anna.page.locator(".toast").wait_for()
-    look(anna, False)
+    with anna.unhurried():
+        anna.press("Escape", "Enter")
+        anna.page.locator(".toast").wait_for()
+        look(anna, False)
     rita = visit(desk.links["Rita"], tablet=tablet, color_scheme=scheme, reduced_motion="reduce")
     rita.ready()
     look(rita, tablet)

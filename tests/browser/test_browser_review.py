@@ -45,9 +45,10 @@ def test_verify_a_category_and_take_a_slip_back(open_desk: OpenDesk, visit: Call
     desk.serve()
     rita = visit(desk.links["Rita"], tablet=True)
     task = rita.ready()
-    rita.page.get_by_role("button", name="Yes").tap()
-    rita.next_after(task)
-    rita.page.get_by_role("button", name="Undo").tap()
+    with rita.unhurried():
+        rita.page.get_by_role("button", name="Yes").tap()
+        rita.next_after(task)
+        rita.page.get_by_role("button", name="Undo").tap()
     assert rita.ready() == task
     assert rita.page.locator(".shown-label").inner_text() == "dog"
     rita.page.get_by_role("button", name="No", exact=True).tap()

@@ -110,6 +110,7 @@ def test_answers_survive_a_closed_tab_and_a_dead_server(boxes: Callable[..., Des
     anna.next_after(task)
     anna.send()
     anna.page.get_by_text("kept here").wait_for()
+    anna.until("(await outbox.store.all('answer/')).length === 1")  # it is on the disk
     anna.page.goto("about:blank")
     desk.serve()
     anna.page.goto(desk.links["Anna"].split("/join")[0])
@@ -135,6 +136,8 @@ def test_a_lease_that_ran_out_is_said_and_work_goes_on(boxes: Callable[..., Desk
     ben = visit(desk.links["Ben"])
     ben.ready()
     ben.until("work.ahead !== null")
+    # His page renews leases as short as these too late.
+    ben.page.evaluate("async () => { await (await (await import('/static/js/app.js')).app).work.renew(); }")
     anna.page.evaluate(
         "async () => { const { work } = await (await import('/static/js/app.js')).app; await work.asleep(); }"
     )
@@ -153,7 +156,7 @@ def test_a_lease_that_ran_out_is_said_and_work_goes_on(boxes: Callable[..., Desk
     ben.next_after(ben_task)
     ben.send()
     assert {a.request for a in desk.wait(2)} == {"draw-picture-0", "draw-picture-1"}
-    ben.page.get_by_text("An answer was not needed").wait_for()
+    ben.page.locator("#toasts").get_by_text("An answer was not needed").wait_for()
     ben.faults.clear()  # the refusal's status
     anna.faults.clear()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -348,6 +349,7 @@ def test_no_file_is_left_open(tmp_path: Path) -> None:
     good.append(save(tmp_path / "many.tif", frames[0], save_all=True, append_images=frames[1:], compression="lzw"))
     bad = tmp_path / "bad.tif"
     bad.write_bytes(good[2].read_bytes()[:300])
+    gc.collect()  # what other tests have left is closed now, not meanwhile
     before = psutil.Process().num_fds()
     kept = []
     for path in [*good, bad, tmp_path / "none"]:
@@ -356,7 +358,7 @@ def test_no_file_is_left_open(tmp_path: Path) -> None:
                 kept.append(read(str(path)))
             except BadImage:
                 assert path not in good
-    assert psutil.Process().num_fds() == before
+    assert psutil.Process().num_fds() <= before
     assert len(kept) >= 4 * len(good)
 
 

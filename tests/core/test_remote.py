@@ -329,11 +329,10 @@ def test_many_denials_in_a_row_blame_no_image(web: Web) -> None:
 
 
 def test_a_server_that_is_gone_blames_no_image() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with pytest.raises(SourceError, match="can't be read now"):
-        header(f"http://127.0.0.1:{port}/a.jpg")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens there
+        with pytest.raises(SourceError, match="can't be read now"):
+            header(f"http://127.0.0.1:{taken.getsockname()[1]}/a.jpg")
 
 
 def test_what_is_missing_to_read_a_protocol(monkeypatch: pytest.MonkeyPatch) -> None:

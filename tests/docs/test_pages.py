@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import pytest
 from docshell import Shell, fresh_programs, is_shell, not_shown, run_page
 from gtjobs import job_of
 from pages import PAGES, ROOT, SHELLS, anchors, blocks, links
+from ports import free_port
 
 from gtloop.interfaces import KINDS
 
@@ -57,7 +57,7 @@ def test_commands_run(page: Path, slow: bool, photos: Path, tmp_path: Path) -> N
     if page.name == "migrating.md":
         job_of(photos, work / "crates")
     programs, env = fresh_programs(tmp_path / "venv") if _builds_a_package(page) else (None, {})
-    shell = Shell(work, programs, PORT=str(_free_port()), **env)
+    shell = Shell(work, programs, PORT=str(free_port()), **env)
     try:
         run_page(page, shell, slow)
     finally:
@@ -66,12 +66,6 @@ def test_commands_run(page: Path, slow: bool, photos: Path, tmp_path: Path) -> N
         code = f"import importlib.metadata as m; m.version({name!r})"
         here = subprocess.run([sys.executable, "-c", code], capture_output=True)
         assert here.returncode != 0, f"{name} was installed into the environment of these tests"
-
-
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 def test_skipped_blocks_are_few_and_their_make_targets_exist() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import logging
 import os
-import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +15,8 @@ from threading import Thread
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import quote, unquote
+
+from ports import free_port
 
 from gtloop import remote
 
@@ -44,9 +45,7 @@ class Proxy:
         self.faults: Counter[str] = Counter()
         self.number = 0
         self._server: ThreadingHTTPServer | None = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
 
     @property
     def url(self) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from ports import free_port
 
 GUEST, PASSWORD = "guest", "pass:w@rd/%?"
 """A role that needs a password, which has what a URL must escape."""
@@ -36,9 +37,7 @@ class Server:
         initdb(["--auth=trust", "--encoding=utf8", "--no-sync", "-U", "postgres"], pgdata=self._data, user=self._user)
         rules = self._data / "pg_hba.conf"
         rules.write_text(f"host all {GUEST} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
+        self.port = free_port()
         self.start()
         self.sql(f"CREATE ROLE {GUEST} LOGIN PASSWORD '{PASSWORD}'")
 

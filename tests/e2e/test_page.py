@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 import pytest
 import runs
+from ports import free_port
 
 import gtloop
 from gtloop import masks
@@ -54,7 +55,7 @@ class Program:
             lambda: next((m[0] for x in self.lines[after:] if x.startswith(who) and (m := LINK.search(x))), "")
         )
 
-    def end(self, timeout: float = 60) -> int:
+    def end(self, timeout: float = 120) -> int:
         code = self.process.wait(timeout)
         self._reader.join(5)
         return code
@@ -66,7 +67,7 @@ class Program:
         return found
 
 
-def wait_for(ask: Any, timeout: float = 60) -> Any:
+def wait_for(ask: Any, timeout: float = 120) -> Any:
     until = time.monotonic() + timeout
     while time.monotonic() < until:
         if found := ask():
@@ -89,14 +90,6 @@ def started(tmp_path: Path) -> Iterator[Any]:
         if program.process.poll() is None:
             program.process.kill()
             program.process.wait()
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 def _run(tmp_path: Path, *more: object) -> tuple[object, ...]:
@@ -122,7 +115,7 @@ class Person:
     """Somebody who labels by HTTP as the page does, with the truth in mind."""
 
     def __init__(self, link: str) -> None:
-        self.http = httpx.Client(base_url=link.split("/join/")[0], follow_redirects=True, timeout=20)
+        self.http = httpx.Client(base_url=link.split("/join/")[0], follow_redirects=True, timeout=60)
         page = self.http.post("/join", data={"token": link.rsplit("/", 1)[1]})
         assert page.status_code == 200, page.text
         self.csrf = re.search(r'name="csrf" content="([^"]+)"', page.text)[1]  # type: ignore[index]
@@ -241,6 +234,19 @@ def test_served_without_the_loop_answers_wait_for_it(started: Any, tmp_path: Pat
     assert page.process.poll() is None
     page.process.send_signal(signal.SIGTERM)
     assert page.end() == 0
+
+
+def test_a_page_that_somebody_else_served_is_served_on(started: Any, tmp_path: Path) -> None:
+    """As after a kill, where the old page takes a moment to end."""
+    words = _run(tmp_path)
+    assert started(*words, "--no-wait").end() == 3
+    page = started("serve", tmp_path / "run")
+    page.link("me")
+    driver = started(*words)
+    wait_for(lambda: any("is being served" in x for x in driver.lines))
+    page.process.send_signal(signal.SIGTERM)
+    assert page.end() == 0
+    assert Person(driver.link("me")).label() == "wait"
 
 
 @pytest.mark.slow

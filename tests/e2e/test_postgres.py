@@ -16,8 +16,9 @@ from urllib.parse import quote
 
 import pytest
 import runs
+from ports import free_port
 from runs import cli, small
-from test_page import Person, _run, free_port, started, wait_for  # noqa: F401 (a fixture)
+from test_page import Person, _run, started, wait_for  # noqa: F401 (a fixture)
 
 import gtloop
 from gtloop import events as ev

@@ -21,8 +21,8 @@ FAST: dict[str, Any] = {
     "image_url": "https://images.example/{name}",
     "request_per_s": 2000,
     "poll_s": 0,
-    "timeout_s": 5,
-    "patience_s": 20,
+    "timeout_s": 30,
+    "patience_s": 60,
 }
 
 

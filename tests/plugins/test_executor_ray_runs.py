@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +15,26 @@ import runs
 RAY = {"run__executor": "ray"}
 
 
-def ray_processes() -> set[psutil.Process]:
-    """Those of every Ray that gtloop started."""
-    return {p for p in psutil.process_iter(["cmdline"]) if "gtloop-ray-" in " ".join(p.info["cmdline"] or [])}
+def left_behind() -> set[psutil.Process]:
+    """Processes of every Ray that gtloop started whose driver is gone; other tests may have theirs meanwhile."""
+    found = set()
+    for process in psutil.process_iter(["cmdline"]):
+        folder = re.search(r"/[\w./-]*?gtloop-ray-\w+", " ".join(process.info["cmdline"] or []))
+        if folder and not _held(Path(folder[0]) / "lock"):
+            found.add(process)
+    return found
+
+
+def _held(lock: Path) -> bool:
+    """Whether the driver that has locked this file lives."""
+    try:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 @pytest.mark.slow
@@ -35,11 +54,11 @@ def test_a_driver_that_is_killed_leaves_nothing_running_and_resumes(tmp_path: Pa
     images, truth = runs.make_images(tmp_path, 180)
     given = runs.settings(images, truth, **RAY)
     root = tmp_path / "killed" / "run"
-    before = ray_processes()
+    before = left_behind()
     killed = runs.spawn(root, given, kill_at=17)
     killed.join()
     assert killed.exitcode == -9
-    started = ray_processes() - before
+    started = left_behind() - before
     resumed = runs.spawn(root, given)
     resumed.join()
     assert resumed.exitcode == 0

@@ -7,7 +7,6 @@ import hmac
 import json
 import logging
 import re
-import socket
 import threading
 import time
 import types
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from ports import free_port
 from runs import cli, make_images, run_here, settings, small, spawn, status
 
 import gtloop
@@ -87,8 +87,10 @@ class Receiver:
 
 
 @pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def _surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy, and time enough on a busy machine to tell the last messages."""
     monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(outbox, "CLOSE_S", 60.0)
 
 
 @pytest.fixture
@@ -242,8 +244,7 @@ def test_what_fails_is_sent_again(tmp_path: Path) -> None:
 
 
 def test_a_server_that_comes_late_is_told(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     observer = webhook(f"http://127.0.0.1:{port}/", on="done")
     observer.observe(*history()[-1])
     _until(lambda: bool(observer._outbox._thread and observer._outbox._queue.empty()))  # the first try is under way
@@ -274,16 +275,13 @@ def test_a_hanging_server_does_not_hold_the_run_up(
     receiver: Receiver, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outbox, "CLOSE_S", 1.0)
-    start = time.monotonic()
-    assert cli(*small(source, tmp_path / "plain")).code == 0
-    plain = time.monotonic() - start
     receiver.go.clear()
     start = time.monotonic()
-    ended = cli(*small(source, tmp_path / "run", *hook(receiver)))
+    ended = cli(*small(source, tmp_path / "run", *hook(receiver, timeout_s=60)))
     took = time.monotonic() - start
     assert ended.code == 0
     assert len(receiver.posts) == 1, "the first message hangs, the others wait for it"
-    assert took < 3 * plain + 1.0 + 3.0, f"{took:.1f} s, {plain:.1f} s without anybody to tell"
+    assert took < 60, f"{took:.1f} s: it waited for the answer to the first"
     assert "127.0.0.1 was not told in time, left out: " in ended.err
     assert "s3cr3t" not in ended.err
 
@@ -404,7 +402,7 @@ def test_repr_and_faults_do_not_show_the_address(receiver: Receiver) -> None:
 
 
 def _until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.005)
@@ -412,9 +410,7 @@ def _until(holds: Callable[[], bool]) -> None:
 
 def test_the_log_names_the_host_only(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "WAITS_S", ())
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    observer = webhook(f"http://127.0.0.1:{port}/s3cr3t", on="done")
+    observer = webhook(f"http://127.0.0.1:{free_port()}/s3cr3t", on="done")
     with caplog.at_level(logging.WARNING, "gtloop.webhook"):
         observer.observe(*history()[-1])
         observer.close()

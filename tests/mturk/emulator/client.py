@@ -11,6 +11,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from ports import free_port
+
 HERE = Path(__file__).resolve().parents[1]
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_EC2_METADATA_DISABLED": "true"}
 
@@ -25,7 +27,7 @@ class Process:
     def __init__(self, folder: Path, **plan: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "plan.json").write_text(json.dumps(plan))
-        self.folder, self.port = folder, 0
+        self.folder, self.port = folder, free_port()
         self.start()
 
     @property

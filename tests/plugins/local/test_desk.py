@@ -105,14 +105,14 @@ def test_the_same_answer_again_changes_nothing_and_another_is_refused(tmp_path: 
     (me,) = claims(local, "a")
     work = site_of(local).work
     task = take(work, me)
-    for seconds in (1.0, 9.0):
+    for seconds in (600.0, 900.0):
         work.answer(me, task.task, LABEL._replace(seconds=seconds))
     with pytest.raises(Refused) as refused:
         work.answer(me, task.task, Said("cannot_tell", None, 1))
     assert (refused.value.status, refused.value.code) == (409, "already_answered")
     (answer,) = gather(local)[0]
     assert answer.outcome == "label"
-    assert answer.active_seconds < 1.0  # no more than the time since the lease began
+    assert answer.active_seconds < 600.0  # no more than the time since the lease began
 
 
 def test_declines_close_a_request_once_nobody_is_left(tmp_path: Path) -> None:
@@ -234,10 +234,10 @@ def test_collect_waits_for_what_another_process_would_write(tmp_path: Path) -> N
     timer = threading.Timer(0.3, lambda: work.answer(me, task.task, LABEL))
     timer.start()
     started = time.monotonic()
-    got = local.collect("", 10)
+    got = local.collect("", 120)
     timer.join()
     assert len(got.answers) == len(got.closed) == 1
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
 
 
 def test_a_long_batch_is_collected_in_pieces_closures_last(tmp_path: Path) -> None:

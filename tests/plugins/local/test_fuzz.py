@@ -12,26 +12,26 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
+from gtloop_plugins.annotators.local import Local
 from gtloop_plugins.annotators.local.server import make_app
 
 STATUSES = {200, 400, 401, 403, 404, 405, 409, 413, 422}
 
 
 @pytest.fixture(scope="module")
-def visitors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, list[Visitor]]]:
+def visitors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, list[Visitor], Local]]:
     folder = tmp_path_factory.mktemp("fuzz")
     local = make_local(folder)
     local.submit(make_requests(folder, 8, answers=3))
     site = site_of(local)
     with page(local, site) as browser:
         links = links_of(local)
-        yield make_app(site).openapi(), [Visitor(browser(), links[who]) for who in ("me", "dashboard")]
-    assert gather(local)[0], "nothing that was sent was an answer"
+        yield make_app(site).openapi(), [Visitor(browser(), links[who]) for who in ("me", "dashboard")], local
 
 
 @pytest.mark.slow
-def test_no_request_makes_a_fault(visitors: tuple[Any, list[Visitor]]) -> None:
-    description, people = visitors
+def test_no_request_makes_a_fault(visitors: tuple[Any, list[Visitor], Local]) -> None:
+    description, people, local = visitors
     operations = [found.ok() for found in schemathesis.openapi.from_dict(description).get_all_operations()]
     assert len(operations) >= 11
     for operation in operations:
@@ -47,6 +47,7 @@ def test_no_request_makes_a_fault(visitors: tuple[Any, list[Visitor]]) -> None:
                 _send(visitor, case, known)
 
         send()
+    assert gather(local)[0], "nothing that was sent was an answer"
 
 
 def _send(visitor: Visitor, case: Any, known: bool) -> None:
@@ -64,6 +65,6 @@ def _send(visitor: Visitor, case: Any, known: bool) -> None:
     assert found.status_code == 200 or set(found.json()) == {"error", "code"}
 
 
-def test_the_description_has_every_route(visitors: tuple[Any, list[Visitor]]) -> None:
+def test_the_description_has_every_route(visitors: tuple[Any, list[Visitor], Local]) -> None:
     routes = set(visitors[0]["paths"])
     assert {"/api/next", "/api/submit", "/api/draft", "/api/people/{person}/revoke"} <= routes

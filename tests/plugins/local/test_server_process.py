@@ -12,7 +12,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from deskparts import BOX, PEOPLE, Server, free_port, gather, make_local, make_requests, until
+from deskparts import BOX, PEOPLE, Server, gather, make_local, make_requests, until
+from ports import free_port
 
 from gtloop.errors import GtloopError
 from gtloop_plugins.annotators.local.serving import listen, served_at
@@ -29,8 +30,8 @@ def test_no_acknowledged_answer_is_lost_to_a_kill(tmp_path: Path) -> None:
     faults: list[BaseException] = []
 
     def label(name: str) -> None:
-        visitor = server.visitor(name)
         try:
+            visitor = _again(lambda: server.visitor(name))
             while True:
                 found = _again(lambda: visitor.next())
                 if found["state"] != "task":

@@ -68,6 +68,10 @@ class LabelStudio(Annotator):
         answers = [r for r in records if isinstance(r, Answer)]
         return Collected(answers, [r for r in records if isinstance(r, Closed)], str(end))
 
+    def rest(self) -> None:
+        """Take in what a look that is under way brings."""
+        self._collecting.rest()
+
     def cancel(self, request_ids: Sequence[str]) -> None:
         """Have nobody asked any more; a request is closed by the first look that begins after this."""
         asked = [(i, self._books.asked.get(i)) for i in dict.fromkeys(request_ids)]

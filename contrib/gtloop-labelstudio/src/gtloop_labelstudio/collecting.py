@@ -79,12 +79,24 @@ class Collecting:
                 if time.monotonic() >= until:
                     return
                 continue
-            if isinstance(news, _Done):
-                self._finish(news)
-            elif isinstance(news, Page):
-                self._take(news)
-            else:
-                self._books.write(news)
+            self._receive(news)
+
+    def rest(self) -> None:
+        """Take in all of a look that is under way.
+
+        Raises:
+            GtloopError: As ``wait``.
+        """
+        while self._looking:
+            self._receive(self._news.get())
+
+    def _receive(self, news: Page | dict[str, Any] | _Done) -> None:
+        if isinstance(news, _Done):
+            self._finish(news)
+        elif isinstance(news, Page):
+            self._take(news)
+        else:
+            self._books.write(news)
 
     def _start(self) -> None:
         self._ending = self._books.ending(datetime.now(UTC))

@@ -59,7 +59,10 @@ class Posting:
         self.settle()
 
     def settle(self) -> None:
-        """Tell the server how many people each task still needs."""
+        """Tell the server how many people each task still needs; also those that it may have made all the same."""
+        lacking = next((a for a in self._books.asked.values() if a.task is None), None)
+        if self._books.tried and self._books.project is not None and lacking is not None:
+            self._find(lacking, self._books.project)
         for order in self._books.orders():
             self._books.write(tell(self._service, order))
 

@@ -73,6 +73,10 @@ class Mturk(Annotator):
         """
         return collect(self._parts.books, self._looks, cursor, limit_s)
 
+    def rest(self) -> None:
+        """Wait until no look is under way."""
+        self._looks.rest()
+
     def cancel(self, request_ids: Sequence[str]) -> None:
         """End the HITs; they are closed once nobody is at work on them."""
         self._parts.settling.withdraw(request_ids)

@@ -133,27 +133,33 @@ export class Frame {
     if (this.loaded === this.bench.task?.id) return;
     this.loaded = this.bench.task?.id;
     this.answer = null;
+    this.handed = false;
     if (this.loaded) this.frame.src = `/frame/${encodeURIComponent(this.loaded)}`;
   }
 
   async send() {
     const { task, blob } = this.bench;
     if (!task || !blob) return;
+    const url = await dataUrl(blob);
+    if (task.id !== this.loaded) return;
     // The frame has an origin of its own that nobody can name, so "*" it is; it gets its picture and nothing else.
     this.frame.contentWindow?.postMessage(
       {
         type: "gtloop:image",
-        url: await dataUrl(blob),
+        url,
         width: task.width,
         height: task.height,
         categories: this.primitive.categories,
       },
       "*",
     );
+    this.handed = true;
   }
 
   hear(event) {
     if (event.source !== this.frame.contentWindow || event.data?.type !== "gtloop:answer") return;
+    // The page of the task before has the same window, and may still speak.
+    if (!this.handed) return;
     if (typeof event.data.payload !== "object" || !event.data.payload) return;
     try {
       this.answer = JSON.parse(JSON.stringify(event.data.payload));

@@ -24,7 +24,7 @@ export class Outbox extends EventTarget {
 
   async load() {
     this.entries = (await this.store.all("answer/")).sort((a, b) => a.at - b.at);
-    for (const entry of this.entries) entry.due = 0;
+    for (const entry of this.entries) Object.assign(entry, { due: 0, kept: true });
     this.changed();
     this.pump();
   }
@@ -41,6 +41,8 @@ export class Outbox extends EventTarget {
     this.changed();
     this.pump();
     await this.store.put(`answer/${entry.task}`, entry);
+    entry.kept = true; // on disk: only now may anybody be told so
+    this.changed();
   }
 
   /** The last answer back, where it is not on its way yet; else null. */

@@ -57,8 +57,9 @@ export function setUpProgress(work, outbox) {
   const sync = byId("sync");
   const tell = () => {
     const waiting = outbox.entries.length;
+    const kept = outbox.entries.filter((entry) => entry.kept).length;
     const [kind, iconName, text] = !connection.online
-      ? ["away", "cloud", waiting ? `Offline · ${waiting} kept here` : "Offline"]
+      ? ["away", "cloud", kept ? `Offline · ${kept} kept here` : "Offline"]
       : waiting
         ? ["busy", "cloud", `Sending ${waiting}`]
         : ["safe", "check", "All sent"];
