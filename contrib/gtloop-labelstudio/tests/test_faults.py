@@ -67,6 +67,17 @@ def test_a_project_that_outlives_its_process_is_waited_for(
         way.close()
 
 
+def test_a_second_project_of_the_server_s_own_is_marked(studio: Server, tmp_path: Path) -> None:
+    """With SQLite it repeats a call itself where the database was locked, though half of it was done."""
+    desk = Desk(tmp_path, url=studio.url)
+    desk.ask(desk.request(0))
+    used = studio.owner.get(f"/api/projects/{desk.project}/")
+    twin = studio.owner.post("/api/projects/", {key: used[key] for key in ("title", "description", "label_config")})
+    desk.again().submit([desk.request(0), desk.request(1)])
+    assert studio.owner.get(f"/api/projects/{twin['id']}/")["title"].startswith("not used: ")
+    assert studio.owner.get(f"/api/projects/{desk.project}/")["title"] == used["title"]
+
+
 def _until(done: Callable[[], bool]) -> None:
     end = time.monotonic() + 120
     while not done():
@@ -91,6 +102,27 @@ def test_an_import_that_outlives_its_process_is_waited_for(
         assert way.count("POST", "/import") == 2, "not sent again"
         tasks = studio.owner.get("/api/tasks/", project=desk.project, fields="all")["tasks"]
         assert sorted(t["meta"]["gtloop_request"] for t in tasks) == ["request-0", "request-1"]
+    finally:
+        way.close()
+
+
+def test_an_import_that_outlives_its_process_and_is_cancelled_is_offered_to_nobody(
+    studio: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gtloop_labelstudio.posting.FINISH_S", 120.0)
+    way = Way(studio.url)
+    try:
+        desk = Desk(tmp_path, url=way.url)
+        desk.ask(desk.request(0))
+        desk.annotator._books.ask([desk.request(1)])
+        way.faults = [Fault("late", "POST", "/import")]
+        with pytest.raises(Unsure):
+            desk.annotator._posting._import(desk.annotator._books.unposted(), desk.project)
+        desk.again().cancel(["request-0", "request-1"])
+        desk.look(0, 1)
+        tasks = studio.owner.get("/api/tasks/", project=desk.project, fields="all")["tasks"]
+        assert [t["is_labeled"] for t in tasks] == [True, True]
+        assert studio.person(1).next(desk.project) is None
     finally:
         way.close()
 
