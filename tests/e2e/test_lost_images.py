@@ -46,14 +46,11 @@ class Lost:
             (self.images / name).write_bytes((self.kept / name).read_bytes()[:200])
 
 
-@pytest.mark.parametrize("executor", ["local", pytest.param("ray", marks=pytest.mark.slow)])
-def test_what_is_lost_is_left_out_and_what_is_mended_is_learned_from(tmp_path: Path, executor: str) -> None:
+def test_what_is_lost_is_left_out_and_what_is_mended_is_learned_from(tmp_path: Path) -> None:
     images, _ = runs.make_images(tmp_path, 60)
     root = tmp_path / "run"
     lost = Lost(root, images)
-    ended = runs.cli(
-        *runs.small(images, root, "-o", "sizes.look_at=40", "-o", f"run.executor={executor}"), modules=[lost.module()]
-    )
+    ended = runs.cli(*runs.small(images, root, "-o", "sizes.look_at=40"), modules=[lost.module()])
     assert ended.code == 0, ended.err
     assert ended.err.count("left out of training") == 1, "once for each image"
     run = gtloop.open(root)

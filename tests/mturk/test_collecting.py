@@ -9,6 +9,7 @@ from emulator.client import Denied, Process
 from emulator.crew import answer_xml
 from mturkkit import Start, build, crew, requests
 
+from gtloop.errors import Unreachable
 from gtloop.records import Answer, Settlement
 from gtloop_plugins.annotators.mturk import Mturk
 
@@ -220,6 +221,53 @@ def test_settled_but_not_written_down(start: Start, tmp_path: Path) -> None:
         "pay",
         "reject",
     ]
+
+
+@pytest.mark.parametrize(("forgotten", "days"), [("%bonus %", 0), ("bonus %", 0), ("bonus %", 2)])
+@pytest.mark.parametrize(("amount", "reason"), [(2_010_000, ""), (290_000, "Best.")])
+def test_a_bonus_that_was_paid_but_not_written_down(
+    start: Start, tmp_path: Path, forgotten: str, days: int, amount: int, reason: str
+) -> None:
+    """Killed right after it was sent; after a day Amazon has forgotten the token, but not the payment."""
+    emulator = start()
+    annotator = build(tmp_path / "work", emulator)
+    annotator.submit(requests(tmp_path, 1, answers=1))
+    say(emulator, hit_ids(emulator)[0], "ABEST")
+    (answer,) = everything(annotator)
+    bonus = Settlement(
+        answer=answer.id, request="r0", worker=answer.worker, verdict="bonus", amount=amount, reason=reason
+    )
+    annotator.settle([bonus])
+    assert emulator.paid("bonus")[0] == amount
+    annotator._parts.books.do("DELETE FROM fact WHERE key LIKE ?", forgotten)
+    emulator.ask("clock", advance_s=days * 86_400)
+    annotator.settle([bonus])
+    assert emulator.paid("bonus")[0] == amount
+    calls = emulator.ask("books")["calls"]
+    annotator.settle([bonus])
+    assert emulator.ask("books")["calls"] == calls, "it is known now"
+
+
+def test_a_bonus_that_never_arrived_is_sent_again(start: Start, tmp_path: Path) -> None:
+    """Another amount, and another reason, are other bonuses."""
+    emulator = start()
+    annotator = build(tmp_path / "work", emulator, patience_s=0.2)
+    annotator.submit(requests(tmp_path, 1, answers=1))
+    say(emulator, hit_ids(emulator)[0], "ABEST")
+    (answer,) = everything(annotator)
+
+    def bonus(amount: int, reason: str) -> Settlement:
+        return Settlement(
+            answer=answer.id, request="r0", worker=answer.worker, verdict="bonus", amount=amount, reason=reason
+        )
+
+    annotator.settle([bonus(20_000, "One."), bonus(30_000, "Two.")])
+    emulator.kill()
+    with pytest.raises(Unreachable):
+        annotator.settle([bonus(20_000, "Two.")])
+    emulator.start()
+    build(tmp_path / "work", emulator).settle([bonus(20_000, "Two.")])
+    assert emulator.paid("bonus")[0] == 70_000
 
 
 def test_what_amazon_paid_before_it_was_rejected_is_told(start: Start, tmp_path: Path) -> None:

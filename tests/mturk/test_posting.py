@@ -226,6 +226,87 @@ def test_cancelled_while_it_was_unknown_whether_it_was_posted(start: Start, tmp_
     assert {c.reason for c in annotator.collect("", 30).closed} == {"cancelled"}
 
 
+def wait_out(workdir: Path) -> None:
+    """The time is over within which the list of HITs has whatever was posted."""
+    with sqlite3.connect(workdir / "mturk.sqlite") as db:
+        db.execute("UPDATE hit SET ends = 1 WHERE hit IS NULL AND withdrawn = 1")
+
+
+@pytest.mark.parametrize("worked", [False, True])
+def test_a_hit_that_is_listed_late_is_ended_and_its_work_is_heard(start: Start, tmp_path: Path, worked: bool) -> None:
+    """Killed while it was posted, then cancelled: the list of HITs does not have it yet."""
+    emulator = start(lag_s=600)
+    build(tmp_path / "work", emulator).submit(requests(tmp_path, 1))
+    (hit,) = hits(emulator)
+    lose_hit_ids(tmp_path / "work")
+    annotator = build(tmp_path / "work", emulator)
+    for _ in range(2):
+        annotator.cancel(["r0"])
+    got = annotator.collect("", 30)
+    assert got.closed == [], "it may be there"
+    assert annotator._parts.books.worst_case() == 2 * 72_000
+    if worked:
+        emulator.ask("submit", assignment=emulator.ask("accept", worker="AHUMAN", hit=hit["id"]), answer="")
+    emulator.ask("clock", advance_s=601)
+    more = annotator.collect(got.cursor, 30)
+    assert hits(emulator)[0]["expires"] < 1.5e9
+    assert len(more.answers) == worked
+    assert [(c.request, c.delivered, c.reason) for c in more.closed] == [("r0", worked, "cancelled")]
+    assert annotator._parts.books.worst_case() == worked * 72_000
+
+
+def test_cancelled_and_never_posted_closes_in_the_end(start: Start, tmp_path: Path) -> None:
+    emulator = start(lag_s=600)
+    build(tmp_path / "work", emulator).submit(requests(tmp_path, 1))
+    emulator.ask("clock", advance_s=601)
+    with sqlite3.connect(tmp_path / "work" / "mturk.sqlite") as db:
+        db.execute("UPDATE hit SET hit = NULL, posted = 0, type = '', request = 'r1'")
+        db.execute("UPDATE request SET id = 'r1'")  # Amazon has none of that name
+    annotator = build(tmp_path / "work", emulator)
+    annotator.cancel(["r1"])
+    got = annotator.collect("", 30)
+    assert got.closed == []
+    wait_out(tmp_path / "work")
+    more = annotator.collect(got.cursor, 30)
+    assert [(c.request, c.delivered, c.reason) for c in more.closed] == [("r1", 0, "cancelled")]
+    before = emulator.ask("books")["calls"]
+    annotator.collect(more.cursor, 0.5)
+    assert emulator.ask("books")["calls"] == before, "nothing is looked for any more"
+
+
+def test_a_hit_that_was_given_up_and_turns_up_is_ended(start: Start, tmp_path: Path) -> None:
+    emulator = start(lag_s=600)
+    build(tmp_path / "work", emulator).submit(requests(tmp_path, 2))
+    lose_hit_ids(tmp_path / "work")
+    annotator = build(tmp_path / "work", emulator)
+    annotator.cancel(["r0"])
+    wait_out(tmp_path / "work")
+    got = annotator.collect("", 30)
+    assert [c.request for c in got.closed] == ["r0"]
+    first, second = hits(emulator)
+    emulator.ask("clock", advance_s=601)
+    annotator.cancel(["r1"])
+    more = annotator.collect(got.cursor, 30)
+    assert [c.request for c in more.closed] == ["r1"], "each is closed once"
+    assert {first["id"], second["id"]} == {h["id"] for h in hits(emulator) if h["expires"] < 1.5e9}
+
+
+def test_cancelled_while_a_look_is_about_to_post(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that looks posts as well; what the driver has withdrawn meanwhile is not posted."""
+    emulator = start()
+    annotator = build(tmp_path / "work", emulator)
+    plain = annotator._parts.posting._question.of
+
+    def cancelling(request: Any) -> Any:
+        build(tmp_path / "work", emulator).cancel([request.id])
+        return plain(request)
+
+    monkeypatch.setattr(annotator._parts.posting._question, "of", cancelling)
+    annotator.submit(requests(tmp_path, 1))
+    assert hits(emulator) == []
+    assert [(c.request, c.reason) for c in annotator.collect("", 30).closed] == [("r0", "cancelled")]
+
+
 # --------------------------------------------------------------------------------------------- check
 
 
