@@ -48,13 +48,17 @@ def checked(body: Any, model: Any) -> dict[str, Any]:
 
 
 class Emulator:
-    """One server; ``next_faults`` holds (part of a call, "500 before" | "500 after" | "hang") to come."""
+    """One server; ``next_faults`` holds (part of a call, "500 before" | "500 after" | "hang" | "late") to come.
+
+    "late": the creation of a task fails, and is carried out ``late_s`` afterwards.
+    """
 
     def __init__(self) -> None:
         self.tasks: dict[int, dict[str, Any]] = {}
         self.calls: Counter[str] = Counter()
         self.next_faults: list[tuple[str, str]] = []
         self.hang_s = 2.0
+        self.late_s = 1.0
         self.broken = ""
         """What background work fails with."""
         self._lock, self._count = threading.RLock(), 100
@@ -93,6 +97,17 @@ class Emulator:
         task["state"], task["updated"] = "completed", _now()
         task["assignee"] = user or task["assignee"]
 
+    def create(self, name: str, labels: list[dict[str, Any]]) -> dict[str, Any]:
+        """A task without images."""
+        with self._lock:
+            number = self._id()
+            self.tasks[number] = {
+                "id": number, "name": name, "labels": [{"id": self._id(), "task_id": number, **x} for x in labels],
+                "images": [], "job": None, "state": "new", "assignee": None, "shapes": [], "tags": [],
+                "updated": _now(), "files": [],
+            }  # fmt: skip
+            return self.tasks[number]
+
     # --------------------------------------------------------------------------------------- HTTP
 
     def _id(self) -> int:
@@ -120,7 +135,9 @@ class Emulator:
             if TOKEN not in request.headers.get("authorization", ""):
                 return JSONResponse({"detail": "Authentication credentials were not provided."}, 401)
             fault = self._fault(call)
-            if fault == "500 before":
+            if fault == "late":
+                self._later(await request.json())
+            if fault in ("500 before", "late"):
                 return Response("<html>", 502)
             answer = await call_next(request)
             if fault == "500 after":
@@ -137,6 +154,11 @@ class Emulator:
         self._task_routes(app)
         self._job_routes(app)
         return app
+
+    def _later(self, body: dict[str, Any]) -> None:
+        timer = threading.Timer(self.late_s, self.create, [body["name"], body["labels"]])
+        timer.daemon = True
+        timer.start()
 
     def _fault(self, call: str) -> str:
         for n, (part, fault) in enumerate(self.next_faults):
@@ -156,20 +178,13 @@ class Emulator:
             return _page([{**u, "first_name": "", "last_name": ""} for u in found])
 
         @app.get("/api/tasks")
-        def tasks(name: str = "") -> Any:
-            return _page([_told(t) for t in self.tasks.values() if name in ("", t["name"])])
+        def tasks(name: str = "", page: int = 1) -> Any:
+            return _page([_told(t) for t in self.tasks.values() if name in ("", t["name"])], page)
 
         @app.post("/api/tasks", status_code=201)
         async def create(request: Request) -> Any:
             body = checked(await request.json(), models.TaskWriteRequest)
-            with self._lock:
-                number = self._id()
-                labels = [{"id": self._id(), "task_id": number, **label} for label in body["labels"]]
-                self.tasks[number] = {
-                    "id": number, "name": body["name"], "labels": labels, "images": [], "job": None, "state": "new",
-                    "assignee": None, "shapes": [], "tags": [], "updated": _now(), "files": [],
-                }  # fmt: skip
-                return _told(self.tasks[number])
+            return _told(self.create(body["name"], body["labels"]))
 
         @app.get("/api/tasks/{number}")
         def task(number: int) -> Any:
@@ -217,7 +232,7 @@ class Emulator:
         @app.get("/api/labels")
         def labels(task_id: int, page: int = 1) -> Any:
             found = [{**x, "color": "#fff", "has_parent": False} for x in self._task(task_id)["labels"]]
-            return _page(found[2 * page - 2 : 2 * page], "next" if len(found) > 2 * page else None)
+            return _page(found, page)
 
         @app.get("/api/jobs")
         def jobs(task_id: int) -> Any:
@@ -250,8 +265,10 @@ def _now() -> str:
     return datetime.now(UTC).isoformat()
 
 
-def _page(results: list[Any], following: str | None = None) -> dict[str, Any]:
-    return json.loads(json.dumps({"count": len(results), "next": following, "previous": None, "results": results}))  # type: ignore[no-any-return]
+def _page(results: list[Any], page: int = 1, size: int = 2) -> dict[str, Any]:
+    following = "next" if len(results) > size * page else None
+    some = results[size * (page - 1) : size * page]
+    return json.loads(json.dumps({"count": len(results), "next": following, "previous": None, "results": some}))  # type: ignore[no-any-return]
 
 
 def _told(task: dict[str, Any]) -> dict[str, Any]:

@@ -54,6 +54,10 @@ class Cvat(Annotator):
         """
         return collect(self._parts.books, self._looks, cursor, limit_s)
 
+    def rest(self) -> None:
+        """Wait until no look is under way."""
+        self._looks.rest()
+
     def cancel(self, request_ids: Sequence[str]) -> None:
         """Withdraw requests; a task is deleted once nobody needs any of its images."""
         with self._parts.books.writing():

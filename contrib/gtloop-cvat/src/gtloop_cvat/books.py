@@ -30,6 +30,8 @@ CREATE INDEX IF NOT EXISTS item_request ON item (request);
 CREATE TABLE IF NOT EXISTS answer (
     request TEXT NOT NULL, worker TEXT NOT NULL, PRIMARY KEY (request, worker)) WITHOUT ROWID;
 """
+_NEEDED = """EXISTS (SELECT 1 FROM item i JOIN request r ON r.id = i.request
+    WHERE i.job = job.number AND r.closed = 0 AND r.ended = '')"""
 
 
 class Job(NamedTuple):
@@ -102,6 +104,14 @@ class Books(remote_people.Books):
     def jobs(self, where: str, *values: Any) -> list[Job]:
         query = f"SELECT number, requests, assignee, tried, task, state FROM job WHERE {where} ORDER BY number"
         return [Job(n, tuple(json.loads(ids)), *rest) for n, ids, *rest in self.rows(query, *values)]
+
+    def needed(self, job: Job) -> bool:
+        """Whether any of its requests still waits for answers."""
+        return bool(self.jobs(f"number = ? AND {_NEEDED}", job.number))
+
+    def needless(self) -> list[Job]:
+        """Jobs that are to be made or done, and that nobody needs any more."""
+        return self.jobs(f"state IN ('planned', 'posted') AND NOT {_NEEDED}")
 
     def plan(self, requests: Sequence[str], assignee: str) -> None:
         with self.writing() as db:

@@ -35,18 +35,12 @@ class Collecting:
                 self._take(job, found)
 
     def close(self) -> None:
-        """Tell what is over; delete the tasks that nobody needs any more."""
+        """Tell what is over."""
         self._books.expire()
         for request, wanted, ended, told, _ in self._books.open_requests():
             if told >= wanted or ended:
                 reason = "complete" if told >= wanted else cast(Reason, ended)
                 self._books.close(Closed(request=request, delivered=told, reason=reason))
-        needless = """state = 'posted' AND NOT EXISTS (SELECT 1 FROM item i JOIN request r ON r.id = i.request
-            WHERE i.job = job.number AND r.closed = 0)"""
-        for job in self._books.jobs(needless):
-            assert job.task is not None
-            self._server.delete_task(job.task)
-            self._books.do("UPDATE job SET state = 'gone' WHERE number = ?", job.number)
 
     def _take(self, job: Job, found: Any) -> None:
         """The answers of a completed job; from people who may not answer, they are asked of others."""

@@ -28,6 +28,7 @@ class Parts:
         """Take in what is done, tell it, then ask for what is lacking."""
         self.collecting.look()
         self.collecting.close()
+        self.posting.withdraw()  # before anybody hears that all is over, and looks no more
         self.books.hand_over()
         self.posting.plan()
         self.posting.post()

@@ -1,12 +1,14 @@
 """Requests become jobs: one task with one job for every answer of up to ``frames`` requests, made once.
 
 A task is called by the annotator's namespace and the job's number, by which it is found again: one whose creation or
-upload broke off is looked for, and deleted and made anew if it has no images; nobody has seen it then.
+upload broke off is looked for, for as long as the server may still be making it, and deleted and made anew if it has no
+images; nobody has seen it then.
 """
 
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,9 +22,12 @@ from gtloop_cvat.convert import Converter
 from gtloop_cvat.options import CvatOptions
 from gtloop_cvat.server import Refused, Server
 
+FINISH_S = 10.0
+"""How long the server may go on with a call whose answer was lost, or whose process died, before it is repeated."""
+
 
 class Posting:
-    """Plans jobs and makes them at the server."""
+    """Plans jobs, makes them at the server, and takes back those that nobody needs any more."""
 
     def __init__(self, options: CvatOptions, server: Server, books: Books, converter: Converter) -> None:
         self._options, self._server, self._books, self._converter = options, server, books, converter
@@ -57,9 +62,20 @@ class Posting:
         return min(free, key=self._books.load, default="")
 
     def post(self) -> None:
-        """Make every job that is planned."""
+        """Make every job that is planned, unless its requests have been withdrawn meanwhile."""
         for job in self._books.jobs("state = 'planned'"):
-            self._post(job)
+            if self._books.needed(job):
+                self._post(job)
+
+    def withdraw(self) -> None:
+        """Delete the tasks that nobody needs any more, also one whose number never came."""
+        for job in self._books.needless():
+            if job.task is not None:
+                self._server.delete_task(job.task)
+            elif job.tried:
+                for task in self._listed(job):
+                    self._server.delete_task(int(task.id))
+            self._books.do("UPDATE job SET state = 'gone' WHERE number = ?", job.number)
 
     def name(self, job: Job) -> str:
         return f"gtloop {self._books.namespace} {job.number}"
@@ -81,14 +97,21 @@ class Posting:
         self._books.do("UPDATE job SET task = ?, state = 'posted' WHERE number = ?", task, job.number)
 
     def _found(self, job: Job) -> int | None:
-        """The task of a job that was tried before, with its images; one without is deleted."""
-        found = self._server.find_task(self.name(job))
-        if found is None:
-            return None
-        if int(found.size or 0) == len(job.requests) and self._server.job_of(int(found.id)) is not None:
-            return int(found.id)
-        self._server.delete_task(int(found.id))
-        return None
+        """The task of a job that was tried before, with its images, and as far on as any; all others are deleted."""
+        found = {int(t.id): int(t.size or 0) for t in self._listed(job)}
+        full = [task for task, size in sorted(found.items()) if size == len(job.requests)]
+        whole = {task: _progress(made) for task in full if (made := self._server.job_of(task)) is not None}
+        kept = max(whole, key=lambda task: whole[task], default=None)
+        for task in sorted(found.keys() - {kept}):
+            self._server.delete_task(task)
+        return kept
+
+    def _listed(self, job: Job) -> list[Any]:
+        """All tasks of a job; where there is none, the server gets time to make what it was told to."""
+        end = time.monotonic() + FINISH_S
+        while not (found := self._server.find_tasks(self.name(job))) and time.monotonic() < end:
+            time.sleep(0.5)
+        return found
 
     def _upload(self, task: int, requests: list[Request]) -> None:
         pattern = self._options.image_url
@@ -112,6 +135,11 @@ class Posting:
                 more, marks = self._converter.propose(frame, request.proposal, ids)
                 shapes, tags = shapes + more, tags + marks
         self._server.propose(job, shapes, tags)
+
+
+def _progress(job: Any) -> tuple[bool, bool, bool]:
+    """How much people have to do with a job: it is completed, begun, or assigned."""
+    return str(job.state) == "completed", str(job.state) != "new", bool(getattr(job, "assignee", None))
 
 
 def _file(folder: Path, number: int, item: Item) -> Path:

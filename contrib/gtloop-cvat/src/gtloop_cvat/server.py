@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +83,9 @@ class Server:
 
     # ------------------------------------------------------------------------------------------ tasks
 
-    def find_task(self, name: str) -> Any | None:
-        """The task of that name."""
-        found, _ = self.do("list tasks", lambda: self.api.tasks_api.list(name=name))
-        return next((t for t in found.results if t.name == name), None)
+    def find_tasks(self, name: str) -> list[Any]:
+        """All tasks of that name."""
+        return [t for t in self._pages("list tasks", self.api.tasks_api.list, name=name) if t.name == name]
 
     def create_task(self, name: str, labels: list[dict[str, Any]]) -> int:
         from cvat_sdk import models
@@ -129,14 +129,8 @@ class Server:
 
     def label_ids(self, task: int) -> dict[str, int]:
         """Name to id of a task's labels."""
-        found: dict[str, int] = {}
-        page = 1
-        while True:
-            some, _ = self.do("list labels", partial(self.api.labels_api.list, task_id=task, page=page))
-            found |= {str(label.name): int(label.id) for label in some.results}
-            if not some.next:
-                return found
-            page += 1
+        found = self._pages("list labels", self.api.labels_api.list, task_id=task)
+        return {str(label.name): int(label.id) for label in found}
 
     def annotations(self, job: int) -> Any:
         found, _ = self.do("read annotations", lambda: self.api.jobs_api.retrieve_annotations(job))
@@ -174,6 +168,16 @@ class Server:
         """Whether the server answers, and knows the account."""
         until = time.monotonic() + seconds
         self.do("read the account", lambda: self.api.users_api.retrieve_self(), until=until)
+
+    def _pages(self, what: str, call: Callable[..., Any], **given: Any) -> list[Any]:
+        """The results of all pages of a list."""
+        found: list[Any] = []
+        for page in count(1):
+            some, _ = self.do(what, partial(call, **given, page=page))
+            found += some.results
+            if not some.next:
+                break
+        return found
 
     def _made(self) -> Any:
         if self._client is not None:

@@ -24,6 +24,7 @@ class Parts:
 
     def look(self) -> None:
         """Bring the books up to date, then hand over what that has brought, all at once."""
+        self.posting.find_withdrawn()
         self.settling.expire()
         self.settling.pay_uncounted()
         self.collecting.look()

@@ -117,11 +117,14 @@ class Posting:
             self.post()
 
     def find_withdrawn(self) -> None:
-        """Find HITs that were withdrawn while it was not known whether they were posted."""
-        if self._books.hits("withdrawn = 1 AND done = 0 AND hit IS NULL"):
+        """Find HITs that were withdrawn while it was not known whether they were posted.
+
+        What a list that was asked for after its time (``ends``) does not have was never posted.
+        """
+        unknown, began = "withdrawn = 1 AND done = 0 AND hit IS NULL", now()
+        if self._books.hits(unknown):
             self.adopt_orphans()
-        for hit in self._books.hits("withdrawn = 1 AND done = 0 AND hit IS NULL"):
-            self._books.change(hit.number, done=1)
+            self._books.do(f"UPDATE hit SET done = 1 WHERE {unknown} AND ends <= ?", began)
 
     def _ready(self, hit: Hit) -> bool:
         """A further HIT of a request waits until all who worked on the ones before are known, to keep them out."""
@@ -145,11 +148,9 @@ class Posting:
         kind = self._type(hit.reward, self._gate.closed_to(request, hit.part))
         if hit.tried and now() - hit.tried > TOKEN_S:
             self.adopt_orphans()
-            (hit,) = self._books.hits("number = ?", hit.number)
-            if hit.hit is not None:
-                return
-        if not hit.tried:
-            self._books.change(hit.number, tried=now())
+        if (intended := self._intend(hit.number)) is None:
+            return
+        hit = intended
         try:
             made = self._service.call(
                 "create_hit_with_hit_type",
@@ -166,6 +167,16 @@ class Posting:
                 raise
             self._adopt(hit, e)
 
+    def _intend(self, number: int) -> Hit | None:
+        """Write down that a HIT is tried; None where it has been found, or the driver has withdrawn it, meanwhile."""
+        with self._books.writing():
+            (hit,) = self._books.hits("number = ?", number)
+            if hit.hit is not None or hit.withdrawn:
+                return None
+            if not hit.tried:
+                self._books.change(number, tried=now())
+        return hit
+
     def _adopt(self, hit: Hit, said: Refused) -> None:
         """The HIT is there already, and the error names it."""
         for name in _HIT_ID.findall(said.said):
@@ -178,8 +189,11 @@ class Posting:
             raise said
 
     def _posted(self, hit: Hit, made: dict[str, Any]) -> None:
-        ends, kind = made["Expiration"].timestamp(), made["HITTypeId"]
-        self._books.change(hit.number, hit=made["HITId"], posted=made["MaxAssignments"], ends=ends, type=kind)
+        """Write down a HIT that Amazon has; one that had been given up is ended and collected, as any that is there."""
+        posted, ends, kind = made["MaxAssignments"], made["Expiration"].timestamp(), made["HITTypeId"]
+        with self._books.writing():
+            if self._books.hits("number = ? AND hit IS NULL", hit.number):  # else the other thread has found it
+                self._books.change(hit.number, hit=made["HITId"], posted=posted, ends=ends, type=kind, done=0)
 
     def _grow(self, hit: Hit) -> None:
         """More assignments for a HIT, which is offered anew for them."""

@@ -7,11 +7,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gtloop import keyed
-from gtloop.money import show
+from gtloop.money import micro, show
 from gtloop.records import Answer, Settlement
 from gtloop_plugins.annotators.mturk.books import Books, Hit, now
 from gtloop_plugins.annotators.mturk.service import Refused, Service
 
+UNLISTED_S = 60.0
+"""How long Amazon's list may lack a HIT that was posted; so long is one looked for that was withdrawn meanwhile."""
+_THANKS = "Thank you for good work."
 _PAST = datetime(2015, 1, 1, tzinfo=UTC)
 _STATUS = {"pay": "Approved", "reject": "Rejected"}
 _CALLS = {"pay": "approve_assignment", "reject": "reject_assignment"}
@@ -86,27 +89,34 @@ class Settling:
         )
 
     def _reward(self, s: Settlement, assignment: str) -> None:
-        worker = self._books.worker_id(s.worker)
-        if worker is None:  # forgotten here; Amazon knows
-            worker = self._service.call("get_assignment", AssignmentId=assignment)["Assignment"]["WorkerId"]
         token = keyed.digest(self._books.namespace, "bonus", assignment, s.amount, s.reason, length=64)
-        key = f"bonus {token}"
+        key, tried = f"bonus {token}", f"tried bonus {token}"
         if self._books.known(key) is not None:
             return
+        given = {"BonusAmount": f"{s.amount / 1e6:.2f}", "Reason": s.reason or _THANKS}
+        # Amazon forgets the token after 24 hours, and the payment never.
+        if self._books.known(tried) is None or not self._rewarded(assignment, given):
+            self._books.fact(tried, given["BonusAmount"])
+            self._send(s.worker, assignment, token, given)
+        self._books.fact(key, show(s.amount))
+
+    def _send(self, pseudonym: str, assignment: str, token: str, given: dict[str, Any]) -> None:
+        worker = self._books.worker_id(pseudonym)
+        if worker is None:  # forgotten here; Amazon knows
+            worker = self._service.call("get_assignment", AssignmentId=assignment)["Assignment"]["WorkerId"]
         try:
             self._service.call(
-                "send_bonus",
-                WorkerId=worker,
-                AssignmentId=assignment,
-                BonusAmount=f"{s.amount / 1e6:.2f}",
-                Reason=s.reason or "Thank you for good work.",
-                UniqueRequestToken=token,
+                "send_bonus", WorkerId=worker, AssignmentId=assignment, UniqueRequestToken=token, **given
             )
-        except Refused as e:
-            paid = self._service.pages("list_bonus_payments", "BonusPayments", AssignmentId=assignment)
-            if not any(p["Reason"] == s.reason and float(p["BonusAmount"]) * 1e6 == s.amount for p in paid):
-                raise e
-        self._books.fact(key, show(s.amount))
+        except Refused:
+            if not self._rewarded(assignment, given):
+                raise
+
+    def _rewarded(self, assignment: str, given: dict[str, Any]) -> bool:
+        """Whether Amazon has paid a bonus of this amount for this reason."""
+        paid = self._service.pages("list_bonus_payments", "BonusPayments", AssignmentId=assignment)
+        amount = micro(given["BonusAmount"])
+        return any(p["Reason"] == given["Reason"] and micro(p["BonusAmount"]) == amount for p in paid)
 
     # -------------------------------------------------------------------------- withdraw and delete
 
@@ -118,8 +128,9 @@ class Settling:
                 if hits:
                     self._books.mark(request, cancelled=1)
                 for hit in hits:
-                    never = hit.hit is None and not hit.tried
-                    self._books.change(hit.number, withdrawn=1, done=int(never))
+                    if hit.hit is None and not hit.withdrawn:
+                        self._books.change(hit.number, done=int(not hit.tried), ends=now() + UNLISTED_S)
+                    self._books.change(hit.number, withdrawn=1)
 
     def expire(self) -> None:
         """End what is withdrawn; who has accepted it may still finish, and is paid."""
