@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gtloop.status import iterations
 from gtloop.testing import ObserverContract
 from gtloop.testing.history import history
 from kit import Server, gtloop, status, words
@@ -148,9 +149,33 @@ def test_nothing_waits_for_a_server_that_is_away(server: Server, images: Path, t
         server.start()
     observer.close()
     client, run = only_run(server, "late")
-    rounds = history()[-1].state.facts.rounds
-    assert history_of(client, run, "human") == [(n, r.human) for n, r in sorted(rounds.items())]
+    assert history_of(client, run, "human") == [(r["n"], r["human"]) for r in iterations(history()[-1].state)]
     assert run.info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("hours", [-1, 1], ids=["begun before", "begun after"])
+def test_a_run_that_the_server_makes_late_stays_empty(server: Server, tmp_path: Path, hours: int) -> None:
+    """A call that broke off is carried out once another run is written to: all processes go on with that one."""
+    from gtloop.interfaces import Context
+    from gtloop.registry import Registry
+
+    from gtloop_mlflow.snapshot import snapshot
+    from gtloop_mlflow.tracker import KEY, Tracker
+
+    registry = Registry.load(discover=False, extra_modules=["gtloop_plugins"])
+    task = registry.build("task", "bbox", {}, Context(categories=("crate", "drum")))
+    first, last = (snapshot("tiny", state, task) for _, state in (history()[0], history()[-1]))
+    experiment = f"late {hours}"
+
+    def process() -> Tracker:
+        return Tracker(server.uri, experiment, tmp_path, timeout_s=10, model=False)
+
+    number = process().push(first, None)
+    client, run = only_run(server, experiment)
+    start = run.info.start_time + hours * 3_600_000
+    late = client.create_run(run.info.experiment_id, start, {KEY: run.data.tags[KEY]}).info.run_id
+    assert process().push(last, None) == number
+    assert not client.get_run(late).data.params
 
 
 @pytest.mark.parametrize(

@@ -217,6 +217,7 @@ class Emulator(Market):
         @app.post(api + "/bulk-bonus-payments/{name}/pay/", status_code=202)
         def pay(name: str) -> Any:
             with self._lock:
+                self._afford(self.bonuses[name]["amount"], 1)
                 self.bonuses[name]["paid"] += 1  # not idempotent, as Prolific warns
             return "Successfully received"
 

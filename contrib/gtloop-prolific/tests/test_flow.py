@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from crew import Crew, Driver, Participant, begin, build, judge, requests, served
 from emulator import Emulator
+from gtloop.errors import ConfigError, GtloopError
+from market import Denied
 
 from gtloop_prolific.service import Service
 
@@ -64,6 +66,141 @@ def test_a_study_whose_creation_broke_off_is_found_again(tmp_path: Path, start: 
         again = Driver(build(tmp_path / fault / "work", emulator))
         again.look(2)
         assert len(emulator.studies) == 1, "a new process goes on with it"
+
+
+def twice(emulator: Emulator, monkeypatch: pytest.MonkeyPatch, status: str) -> None:
+    """Let a call that creates a study break off, and make two of it."""
+    create = emulator.create
+
+    def late(body: Any) -> dict[str, Any]:
+        for study in (create(body), twin := create(body)):
+            study["status"] = status
+        return twin
+
+    monkeypatch.setattr(emulator, "create", late)
+    emulator.next_faults = [("POST /api/v1/studies/", "503 after")]
+
+
+def test_a_draft_that_was_made_late_stays_a_draft(
+    tmp_path: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twice(emulator, monkeypatch, "UNPUBLISHED")
+    driver, crew, _ = begin(tmp_path, emulator, 3)
+    driver.look()
+    assert sorted(s["status"] for s in emulator.studies.values()) == ["ACTIVE", "UNPUBLISHED"]
+    with served(driver.annotator) as browser:
+        assert crew.work(browser) == 1
+    driver.look()
+    assert len(driver.answers) == 3
+    assert len(emulator.studies) == 2
+
+
+def test_two_published_studies_of_one_name_are_for_a_person(
+    tmp_path: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twice(emulator, monkeypatch, "ACTIVE")
+    with pytest.raises(ConfigError, match="Prolific has 2 studies called"):
+        begin(tmp_path, emulator, 3)
+
+
+def place_by_hand(emulator: Emulator) -> dict[str, Any]:
+    """The latest study, with a place that nobody needs."""
+    study = list(emulator.studies.values())[-1]
+    study["total_available_places"] += 1
+    return study
+
+
+def denies(emulator: Emulator, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """Let Prolific refuse something for good."""
+
+    def denied(*_: Any) -> None:
+        raise Denied(400, "Not now")
+
+    monkeypatch.setattr(emulator, what, denied)
+
+
+def test_nothing_is_told_before_what_nobody_needs_is_paused(tmp_path: Path, emulator: Emulator) -> None:
+    """What is told may end the run, and nobody would pause the study any more."""
+    driver, crew, _ = begin(tmp_path, emulator, 3, patience_s=0.1)
+    study = place_by_hand(emulator)
+    with served(driver.annotator) as browser:
+        assert crew.work(browser, most=1) == 1
+    emulator.next_faults = [("/transition/", "503 before")]
+    driver.look()
+    assert emulator._status(study) == "ACTIVE"
+    assert not driver.answers
+    assert not driver.closed
+    driver.look()
+    assert emulator._status(study) == "PAUSED"
+    assert len(driver.closed) == len(driver.answers) == 3
+
+
+def test_a_study_that_prolific_does_not_pause_is_for_a_person(
+    tmp_path: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver, crew, _ = begin(tmp_path, emulator, 3)
+    study = place_by_hand(emulator)
+    with served(driver.annotator) as browser:
+        assert crew.work(browser, most=1) == 1
+    denies(emulator, monkeypatch, "move")
+    for _ in range(2):
+        with pytest.raises(GtloopError, match=f"/studies/{study['id']}/transition/: Not now"):
+            driver.look()
+    assert not driver.closed
+    study["status"] = "PAUSED"  # by hand
+    driver.look()
+    assert len(driver.closed) == len(driver.answers) == 3
+
+
+def test_no_answer_waits_for_money_and_nor_does_a_pause(tmp_path: Path, emulator: Emulator) -> None:
+    """A study that is needed can't grow; another one, made later, is needed no more."""
+    driver, crew, asked = begin(tmp_path, emulator, 3)
+    with served(driver.annotator) as browser:
+        assert crew.work(browser) == 1
+        driver.look()
+        driver.annotator.submit([r.model_copy(update={"id": f"s{r.id}"}) for r in asked[:2]])
+        driver.look()
+        study = place_by_hand(emulator)
+        assert crew.work(browser, most=1) == 1
+        emulator.balance = 0
+        driver.annotator.submit([r.model_copy(update={"id": f"t{r.id}"}) for r in asked])
+        for _ in range(2):
+            with pytest.raises(GtloopError, match="Insufficient balance.*add money"):
+                driver.look()
+        assert len(driver.closed) == len(driver.answers) == 5
+        assert emulator._status(study) == "PAUSED"
+        emulator.balance = 1_000_000
+        driver.look()
+        assert crew.work(browser) == 1
+    driver.look()
+    assert len(driver.closed) == len(driver.answers) == 8
+
+
+def test_who_skipped_all_is_approved_before_the_run_hears_of_it(tmp_path: Path, emulator: Emulator) -> None:
+    """Nobody judges what is declined: only a look approves it."""
+    driver, crew, _ = begin(tmp_path, emulator, 3, patience_s=0.1)
+    with served(driver.annotator) as browser:
+        assert crew.work(browser, outcome="declined") == 1
+    emulator.next_faults = [("/transition/", "503 before")]
+    driver.look()
+    assert not driver.closed
+    assert emulator.statuses() == {"AWAITING REVIEW": 1}
+    driver.look()
+    assert len(driver.closed) == 3
+    assert emulator.statuses() == {"APPROVED": 1}
+
+
+def test_a_refused_approval_keeps_no_answer_back(
+    tmp_path: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver, crew, _ = begin(tmp_path, emulator, 3)
+    with served(driver.annotator) as browser:
+        assert crew.work(browser, outcome="declined") == 1
+    denies(emulator, monkeypatch, "judge")
+    for _ in range(2):
+        with pytest.raises(GtloopError, match="/submissions/.*/transition/: Not now"):
+            driver.look()
+    assert len(driver.closed) == 3
 
 
 def test_who_returns_is_not_paid_and_the_images_go_to_others(tmp_path: Path, emulator: Emulator) -> None:

@@ -72,6 +72,70 @@ def test_a_bonus_is_never_paid_twice(
     assert ("is not known" in caplog.text) == (fault == "503 before"), "then a person has to look"
 
 
+def worked(tmp_path: Path, emulator: Emulator, **options: Any) -> tuple[Driver, Settlement]:
+    """Somebody whose work is approved, and a bonus for it."""
+    driver, crew, _ = begin(tmp_path, emulator, 3, **options)
+    with served(driver.annotator) as browser:
+        crew.work(browser)
+    driver.look(2)
+    judge(driver)
+    a = next(iter(driver.answers.values()))
+    return driver, Settlement(
+        answer=a.id, request=a.request, worker=a.worker, verdict="bonus", amount=500_000, reason="good"
+    )
+
+
+def payments(emulator: Emulator) -> int:
+    return sum(b["paid"] for b in emulator.bonuses.values())
+
+
+def test_a_bonus_that_was_refused_is_paid_once_there_is_money(
+    tmp_path: Path, emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    driver, bonus = worked(tmp_path, emulator)
+    emulator.balance = 0
+    for _ in range(2):
+        with pytest.raises(GtloopError, match="Insufficient balance.*add money"):
+            driver.annotator.settle([bonus])
+    emulator.balance = 1_000_000
+    for _ in range(2):
+        driver.annotator.settle([bonus])
+    assert payments(emulator) == 1
+    assert "is not known" not in caplog.text
+
+
+def test_a_bonus_that_was_never_sent_is_paid_later(
+    tmp_path: Path, emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    driver, bonus = worked(tmp_path, emulator, patience_s=0.1)
+    emulator.next_faults = [("/pay/", "429")]
+    with pytest.raises(Unreachable):
+        driver.annotator.settle([bonus])
+    assert payments(emulator) == 0
+    for _ in range(2):
+        driver.annotator.settle([bonus])
+    assert payments(emulator) == 1
+    assert "is not known" not in caplog.text
+
+
+def test_a_bonus_is_not_taken_for_another_of_the_same_amount(
+    tmp_path: Path, emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    driver, bonus = worked(tmp_path, emulator)
+    another = bonus.model_copy(update={"reason": "very good"})
+    driver.annotator.settle([bonus])
+    emulator.next_faults = [("/pay/", "503 before")]
+    driver.annotator.settle([another])
+    assert payments(emulator) == 1
+    assert "is not known" in caplog.text, "a person has to look"
+    list(emulator.bonuses.values())[-1]["paid"] = 1  # by hand
+    caplog.clear()
+    for _ in range(2):
+        driver.annotator.settle([bonus, another])
+    assert payments(emulator) == 2
+    assert "is not known" not in caplog.text
+
+
 def test_too_few_images_for_prolifics_least_pay_are_given_back(
     tmp_path: Path, emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:

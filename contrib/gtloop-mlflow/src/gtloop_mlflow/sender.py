@@ -51,10 +51,11 @@ class Sender:
     def _work(self) -> None:
         failures = 0
         while (told := self._take()) is not None:
+            last = self._closing
             if self._try(told):
                 failures = 0
                 continue
-            if self._closing:
+            if last:
                 return
             with self._changed:
                 self._changed.wait_for(lambda: self._closing, WAITS_S[min(failures, len(WAITS_S) - 1)])

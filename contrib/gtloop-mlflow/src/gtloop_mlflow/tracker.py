@@ -104,9 +104,9 @@ class Tracker:
         experiment = client.get_experiment_by_name(self._experiment)
         number = experiment.experiment_id if experiment else client.create_experiment(self._experiment)
         key = self._key()
-        found = client.search_runs([number], filter_string=f"tags.`{KEY}` = '{key}'", max_results=1)
+        found = client.search_runs([number], filter_string=f"tags.`{KEY}` = '{key}'", order_by=["start_time ASC"])
         tags = {KEY: key, "mlflow.source.name": "gtloop", "mlflow.source.type": "LOCAL"}
-        run = found[0] if found else client.create_run(number, run_name=name, tags=tags)
+        run = _used(found) or client.create_run(number, run_name=name, tags=tags)
         self._sent = {
             (key, metric.step): metric.value
             for key in run.data.metrics
@@ -190,6 +190,11 @@ def _client(uri: str, timeout_s: float) -> Any:
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=uri)
+
+
+def _used(found: Sequence[Any]) -> Any:
+    """Of the MLflow runs with one key the one that is written to: a call that broke off may make another one late."""
+    return next((run for run in found if run.data.params), found[0] if found else None)
 
 
 def _open(options: Mapping[str, Any]) -> dict[str, Any]:

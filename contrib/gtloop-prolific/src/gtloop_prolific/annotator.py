@@ -107,6 +107,10 @@ class Prolific(Annotator):
         """
         return collect(self._parts.books, self._looks, cursor, limit_s)
 
+    def rest(self) -> None:
+        """Wait until no look is under way."""
+        self._looks.rest()
+
     def cancel(self, request_ids: Sequence[str]) -> None:
         """Give them out no more; who is at work on them may finish, and is paid."""
         with self._parts.books.writing():

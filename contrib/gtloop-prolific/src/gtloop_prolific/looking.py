@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from gtloop.interfaces import Context
 from gtloop.records import Request
@@ -13,11 +14,15 @@ from gtloop_prolific.books import Books, Study
 from gtloop_prolific.options import ProlificOptions
 from gtloop_prolific.pay import Pay, plan_sets
 from gtloop_prolific.reviewing import Reviewing
-from gtloop_prolific.service import Service
+from gtloop_prolific.service import Refused, Service
 from gtloop_prolific.settling import Settling
 from gtloop_prolific.studies import Studies
 
 log = logging.getLogger("gtloop.prolific")
+Seen = dict[int, list[dict[str, Any]]]
+"""All submissions, by number of their study."""
+Wanted = dict[int, tuple[Study, int]]
+"""Studies and the places that they need, by number."""
 
 
 class Parts:
@@ -32,8 +37,12 @@ class Parts:
         self.settling = Settling(options, self.service, self.books, self.pay)
 
     def look(self) -> None:
-        """Bring the books up to date, then hand over what that has brought, and open or close studies."""
-        seen: dict[int, list[dict[str, object]]] = {}
+        """Bring the books up to date, shut studies, hand over what that has brought, and open studies.
+
+        What is handed over may end the run, and nobody looks again: studies that nobody needs are shut before, whatever
+        it takes. Opening others may be refused for want of money, and no answer waits for that.
+        """
+        seen: Seen = {}
         at_work = {s.note for s in self._page.shifts.running()}
         studies = [s for s in self.books.studies("id IS NOT NULL") if not s.quiet or s.id in at_work]
         for study in studies:
@@ -46,34 +55,53 @@ class Parts:
         self.reviewing.lapse(running, listed)
         self._ask_again(self.books.regrown())
         self.reviewing.close(running)
+        wanted = self._wanted(running)
+        self._shut(wanted, running, seen)
+        self._decide_rest()
         self.books.hand_over()
-        self.settling.decide_rest()
-        self._place(running, seen)
+        self._open(wanted, running, seen)
 
     def _ask_again(self, requests: list[Request]) -> None:
         if requests:
             self._page.submit(requests)
 
-    def _place(self, running: dict[str, Shift], seen: dict[int, list[dict[str, object]]]) -> None:
-        """Open as many places as there are images to give out, and no more."""
+    def _decide_rest(self) -> None:
+        try:
+            self.settling.decide_rest()
+        except Refused:  # a person has to look at one submission; the answers of others do not wait for that
+            self.books.hand_over()
+            raise
+
+    def _wanted(self, running: dict[str, Shift]) -> Wanted:
+        """By number of the study, as many places as there are images to give out."""
         pay = Pay(self._options, self._context.price_per_answer, self.books.least_each())
         plan = plan_sets(self._page.shifts.free(), self._options.images)
         if self._beyond(pay, plan, running) > round(self._options.leftovers_usd * 1e6):
             if not running:
                 self._give_up()
             plan = {}
-        wanted: dict[int, tuple[Study, int]] = {}
+        wanted: Wanted = {}
         for size, places in plan.items():
             study = self.books.plan_study(size, max(pay.reward(size), pay.least(size)))
             wanted[study.number] = (study, places)
+        return wanted
+
+    def _shut(self, wanted: Wanted, running: dict[str, Shift], seen: Seen) -> None:
+        """Take places that nobody needs any more off the market."""
         for study in self.books.studies():
+            if study.number in seen and study.number not in wanted:
+                self._need(study, 0, running, seen[study.number])
+
+    def _open(self, wanted: Wanted, running: dict[str, Shift], seen: Seen) -> None:
+        """Offer the places that are wanted, and no more."""
+        for study, places in sorted(wanted.values()):
             known = seen.get(study.number)
-            if known is None and study.number not in wanted:
-                continue
             if known is None:
                 known = [] if study.id is None else list(self.service.pages("/submissions/", study=study.id))
-            begun = self.books.begun(study.number) | set(running)
-            self.studies.need(study, wanted.get(study.number, (study, 0))[1], known, begun)
+            self._need(study, places, running, known)
+
+    def _need(self, study: Study, places: int, running: dict[str, Shift], known: list[dict[str, Any]]) -> None:
+        self.studies.need(study, places, known, self.books.begun(study.number) | set(running))
 
     def _beyond(self, pay: Pay, plan: dict[int, int], running: dict[str, Shift]) -> int:
         """Micro-dollars that a plan costs beyond what is reserved; with what such submissions have cost so far."""

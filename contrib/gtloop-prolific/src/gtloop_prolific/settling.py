@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gtloop import keyed
-from gtloop.errors import Unreachable
+from gtloop.errors import GtloopError
 from gtloop.money import show
 from gtloop.records import Answer, Settlement
 
@@ -19,11 +19,13 @@ from gtloop_prolific.books import Books
 from gtloop_prolific.options import ProlificOptions
 from gtloop_prolific.pay import Pay
 from gtloop_prolific.reviewing import declined
-from gtloop_prolific.service import Refused, Service
+from gtloop_prolific.service import Refused, Service, Unsure
 
 log = logging.getLogger("gtloop.prolific")
 LEAST_MESSAGE = 100
 """Characters that Prolific wants in the message of a rejection."""
+UNPAID, PAYING = "not paid", "paying"
+"""States of a bonus before it is paid: nothing came of a call; a call is under way, or broke off."""
 COURTESY = "If you think that this is a mistake, please write to us on Prolific, and we will look at your work again."
 
 
@@ -97,37 +99,48 @@ class Settling:
         """Pay a bonus once. Where a call broke off, nobody knows, and a person has to look: it is not paid again."""
         (name,) = self._books.one("SELECT submission FROM answer WHERE id = ?", s.answer)
         key = f"bonus {keyed.digest(s.answer, s.amount, s.reason)}"
-        state = self._books.known(key)
-        if state == "paid":
-            return
-        if state is not None:
-            self._look_after(key, name, s.amount)
-            return
+        state, cents = self._books.known(key) or UNPAID, round(s.amount / self._pay.cent)
+        if state == PAYING:
+            self._look_after(key, name, cents)
+        elif state == UNPAID:
+            self._pay_once(key, name, cents)
+
+    def _pay_once(self, key: str, name: str, cents: int) -> None:
         (study,) = self._books.one(
             "SELECT s.id FROM submission JOIN study s ON s.number = study WHERE submission.id = ?", name
         )
-        amount = s.amount / self._pay.cent / 100
         made = self._service.call(
-            "POST", "/submissions/bonus-payments/", {"study_id": study, "csv_bonuses": f"{name},{amount:.2f}"}
+            "POST", "/submissions/bonus-payments/", {"study_id": study, "csv_bonuses": f"{name},{cents / 100:.2f}"}
         )
-        self._books.put(key, "paying")
+        self._books.put(key, PAYING)
         try:
             self._service.call("POST", f"/bulk-bonus-payments/{made['id']}/pay/", once=True)
-        except Unreachable:
-            self._look_after(key, name, s.amount)
+        except Unsure:
+            self._look_after(key, name, cents)
             return
-        self._books.put(key, "paid")
+        except GtloopError:  # refused, or never sent
+            self._books.put(key, UNPAID)
+            raise
+        self._books.put(key, _paid(name, cents))
 
-    def _look_after(self, key: str, name: str, amount: int) -> None:
+    def _look_after(self, key: str, name: str, cents: int) -> None:
+        """Take a bonus for paid where Prolific shows more payments of its amount than others account for."""
         found: dict[str, Any] = self._service.call("GET", f"/submissions/{name}/")
-        if round(amount / self._pay.cent) in [round(p) for p in found.get("bonus_payments", [])]:
-            self._books.put(key, "paid")
+        shown = [round(p) for p in found.get("bonus_payments", [])].count(cents)
+        query = "SELECT count(*) FROM fact WHERE key LIKE 'bonus %' AND value = ?"
+        if shown > self._books.one(query, _paid(name, cents))[0]:
+            self._books.put(key, _paid(name, cents))
             return
         log.warning(
             "whether submission %s got its bonus of %s is not known; look at it at Prolific, it is not paid again",
             name,
-            show(amount),
+            show(cents * self._pay.cent),
         )
+
+
+def _paid(name: str, cents: int) -> str:
+    """The state of a bonus that is paid."""
+    return f"paid {name} {cents}"
 
 
 def _paid_anyway(name: str, request: str, answer: Answer) -> Answer:

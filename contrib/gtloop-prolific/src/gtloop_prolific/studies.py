@@ -113,9 +113,10 @@ class Studies:
         else:
             found = self._service.call("GET", "/studies/")["results"]
         same: list[dict[str, Any]] = [s for s in found if s.get("internal_name") == name]
-        if len(same) > 1:
-            raise ConfigError(f"Prolific has {len(same)} studies called {name!r}: delete all but the one that is used")
-        return same[0] if same else None
+        used = [s for s in same if s["status"] != "UNPUBLISHED"]
+        if len(used) > 1:
+            raise ConfigError(f"Prolific has {len(used)} studies called {name!r}: delete all but the one that is used")
+        return next(iter(used or same), None)  # any draft will do: all have the same codes
 
     def _adopt(self, study: Study, found: dict[str, Any]) -> Study:
         self._books.do("UPDATE study SET id = ? WHERE number = ?", found["id"], study.number)
