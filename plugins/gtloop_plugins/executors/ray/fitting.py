@@ -112,7 +112,8 @@ def _followed(trainer: TorchTrainer, news: Queue, waits: Step) -> Generator[Step
             trainer.fit()
         except Exception as e:
             outcome.append(e)
-        news.actor.put.remote(None)
+        if (actor := news.actor) is not None:  # else nobody follows any more
+            actor.put.remote(None)
 
     threading.Thread(target=run, name="gtloop-fit", daemon=True).start()
     done, quiet = None, True
