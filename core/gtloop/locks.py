@@ -63,17 +63,21 @@ class Lock:
             self._file.close()
 
 
-def driven(run: Path, name: str = "driver.lock") -> bool:
-    """Whether a process drives the run now, or holds its lock of that name; a killed one does not.
+def driven(run: Path) -> bool:
+    """Whether a process drives the run now; a killed one does not. True where that can't be told."""
+    return held(run, "driver.lock", shared=True)
 
-    True where that can't be told.
+
+def held(run: Path, name: str, *, shared: bool = False) -> bool:
+    """Whether a process has the lock of that name; a killed one does not. True where that can't be told.
+
+    A look that is ``shared`` is in nobody's way, other looks among them, and does not see locks that are shared too.
     """
     import fcntl
 
     try:
         with (run / name).open() as file:
-            # One that is shared is in the way of an exclusive one only; of looks at the driver there may be several.
-            fcntl.flock(file, (fcntl.LOCK_SH if name == "driver.lock" else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
     except OSError:

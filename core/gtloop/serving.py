@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from gtloop.errors import RunError, Unsupported, blame
 from gtloop.interfaces import Annotator
 from gtloop.ledgers import address_of
-from gtloop.locks import Lock, driven
+from gtloop.locks import Lock, held
 
 if TYPE_CHECKING:
     from gtloop.registry import Registry
@@ -157,7 +157,7 @@ class Page:
     def keep(self) -> None:
         """Start it again, if it has ended, and where those who served the run have left it."""
         if self._process is None:
-            if not driven(self._root, LOCK):
+            if not held(self._root, LOCK):
                 self.start()
         elif self._process.poll() is not None:
             log.warning("the page ended with code %s; it is started again", self._process.returncode)

@@ -85,6 +85,17 @@ def _until(done: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
+def _killed_at_its_import(folder: Path, way: Way) -> Desk:
+    """Request 0 is asked; that of request 1 is under way at the server, and nobody waits for it."""
+    desk = Desk(folder, url=way.url)
+    desk.ask(desk.request(0))
+    desk.annotator._books.ask([desk.request(1)])
+    way.faults = [Fault("late", "POST", "/import")]
+    with pytest.raises(Unsure):
+        desk.annotator._posting._import(desk.annotator._books.unposted(), desk.project)
+    return desk
+
+
 def test_an_import_that_outlives_its_process_is_waited_for(
     studio: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,12 +103,7 @@ def test_an_import_that_outlives_its_process_is_waited_for(
     monkeypatch.setattr("gtloop_labelstudio.posting.FINISH_S", 120.0)  # a slow server is no fault
     way = Way(studio.url)
     try:
-        desk = Desk(tmp_path, url=way.url)
-        desk.ask(desk.request(0))
-        desk.annotator._books.ask([desk.request(1)])
-        way.faults = [Fault("late", "POST", "/import")]
-        with pytest.raises(Unsure):
-            desk.annotator._posting._import(desk.annotator._books.unposted(), desk.project)
+        desk = _killed_at_its_import(tmp_path, way)
         desk.again().submit([desk.request(1)])
         assert way.count("POST", "/import") == 2, "not sent again"
         tasks = studio.owner.get("/api/tasks/", project=desk.project, fields="all")["tasks"]
@@ -112,12 +118,7 @@ def test_an_import_that_outlives_its_process_and_is_cancelled_is_offered_to_nobo
     monkeypatch.setattr("gtloop_labelstudio.posting.FINISH_S", 120.0)
     way = Way(studio.url)
     try:
-        desk = Desk(tmp_path, url=way.url)
-        desk.ask(desk.request(0))
-        desk.annotator._books.ask([desk.request(1)])
-        way.faults = [Fault("late", "POST", "/import")]
-        with pytest.raises(Unsure):
-            desk.annotator._posting._import(desk.annotator._books.unposted(), desk.project)
+        desk = _killed_at_its_import(tmp_path, way)
         desk.again().cancel(["request-0", "request-1"])
         desk.look(0, 1)
         tasks = studio.owner.get("/api/tasks/", project=desk.project, fields="all")["tasks"]

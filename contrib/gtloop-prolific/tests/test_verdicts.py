@@ -51,27 +51,6 @@ def test_what_is_skipped_is_paid_and_not_asked_again(tmp_path: Path, emulator: E
     assert not emulator.offered()
 
 
-@pytest.mark.parametrize("fault", ["", "hang", "503 after", "503 before", "429"])
-def test_a_bonus_is_never_paid_twice(
-    tmp_path: Path, emulator: Emulator, fault: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    emulator.hang_s = 8.0  # longer than a call may take; a slow machine is no fault
-    driver, crew, _ = begin(tmp_path, emulator, 3)
-    with served(driver.annotator) as browser:
-        crew.work(browser)
-    driver.look(2)
-    judge(driver)
-    a = next(iter(driver.answers.values()))
-    bonus = Settlement(answer=a.id, request=a.request, worker=a.worker, verdict="bonus", amount=500_000, reason="good")
-    emulator.next_faults = [("/pay/", fault)] if fault else []
-    driver.annotator.settle([bonus])
-    driver.annotator.settle([bonus])
-    paid = sum(b["paid"] for b in emulator.bonuses.values())
-    assert paid == (0 if fault == "503 before" else 1)
-    assert [b["amount"] for b in emulator.bonuses.values()] == [50]
-    assert ("is not known" in caplog.text) == (fault == "503 before"), "then a person has to look"
-
-
 def worked(tmp_path: Path, emulator: Emulator, **options: Any) -> tuple[Driver, Settlement]:
     """Somebody whose work is approved, and a bonus for it."""
     driver, crew, _ = begin(tmp_path, emulator, 3, **options)
@@ -87,6 +66,20 @@ def worked(tmp_path: Path, emulator: Emulator, **options: Any) -> tuple[Driver, 
 
 def payments(emulator: Emulator) -> int:
     return sum(b["paid"] for b in emulator.bonuses.values())
+
+
+@pytest.mark.parametrize("fault", ["", "hang", "503 after", "503 before", "429"])
+def test_a_bonus_is_never_paid_twice(
+    tmp_path: Path, emulator: Emulator, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    emulator.hang_s = 8.0  # longer than a call may take; a slow machine is no fault
+    driver, bonus = worked(tmp_path, emulator)
+    emulator.next_faults = [("/pay/", fault)] if fault else []
+    driver.annotator.settle([bonus])
+    driver.annotator.settle([bonus])
+    assert payments(emulator) == (0 if fault == "503 before" else 1)
+    assert [b["amount"] for b in emulator.bonuses.values()] == [50]
+    assert ("is not known" in caplog.text) == (fault == "503 before"), "then a person has to look"
 
 
 def test_a_bonus_that_was_refused_is_paid_once_there_is_money(
